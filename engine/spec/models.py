@@ -1,0 +1,391 @@
+"""The sections of a model_spec: every field, its type, its default, and what it is for.
+
+Sections of which several kinds exist (`retrain_trigger`, `validation`, `deployment`) belong to the kinds; here
+they are named only. The docstring under a field is its description in the JSON Schema.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
+
+from engine.spec.fields import (
+    Block,
+    Bytes,
+    Column,
+    Command,
+    Estimator,
+    Fraction,
+    Function,
+    MetricName,
+    ModelName,
+    ProjectPath,
+    Role,
+    Seconds,
+    Share,
+    StepName,
+    Text,
+    VariableName,
+    check_path,
+    mistake,
+    show,
+)
+
+# ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SCHEMES = ("https", "http", "s3", "gs")
+_SOURCES = "Write a path in the project, a URL (https, s3, gs), sklearn:NAME, or {sql: …, url: …}."
+_LONGEST_SOURCE = 2_000
+_LATER = {"dvc": "DVC", "feast": "Feast"}
+_PASSWORD = re.compile(r"[a-z0-9+.-]+://[^/@\s:]*:(?!\$\{)[^/@\s]+@", re.IGNORECASE)
+
+
+def has_password(value: str) -> bool:
+    """Whether a URL has a password written out in it."""
+    return _PASSWORD.match(value) is not None
+
+
+def check_no_password(value: str) -> str:
+    """`value`, unless it is a URL with a password written out."""
+    if has_password(value):
+        raise mistake("the URL has a password in it", "Keep secrets out of the file: write ${env:NAME} for it.")
+    return value
+
+
+def _source(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise mistake(f"{show(value)} is not a data source", _SOURCES)
+    if len(value) > _LONGEST_SOURCE:
+        raise mistake(f"a data source of {len(value)} characters", f"Write at most {_LONGEST_SOURCE}.")
+    scheme, colon, rest = value.partition(":")
+    if scheme in _LATER or value.endswith(".dvc"):
+        name = _LATER.get(scheme, "DVC")
+        raise mistake(f"{name} sources are not supported yet", "Name the data itself: a path or a URL.")
+    if scheme == "sklearn" and colon:
+        return _dataset(rest)
+    if "://" in value:
+        return _url(value, scheme)
+    if "${" in value:
+        if re.fullmatch(r"\$\{(env|file):[^{}]+\}", value):
+            return value
+        raise mistake(
+            "a path cannot have a reference in it", "Write the path out, or make the whole source ${env:NAME}."
+        )
+    return check_path(value)
+
+
+def _dataset(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise mistake(f"{show(name)} is not a data set of scikit-learn", "Write it like sklearn:breast_cancer.")
+    return f"sklearn:{name}"
+
+
+def _url(value: str, scheme: str) -> str:
+    if scheme not in SCHEMES:
+        near = get_close_matches(scheme, SCHEMES, n=1)
+        raise mistake(
+            f'sources of the scheme "{scheme}" are not known', f'Did you mean "{near[0]}"?' if near else _SOURCES
+        )
+    if not re.fullmatch(r"[^\s\x00]+://[^\s/][^\s\x00]*", value):
+        raise mistake(f"{show(value)} is not a URL", "Write it like https://example.org/data.csv.")
+    return check_no_password(value)
+
+
+def _database(value: Any) -> str:
+    if not isinstance(value, str) or ("${" not in value and "://" not in value):
+        raise mistake(f"{show(value)} is not a database URL", "Write one that SQLAlchemy reads, or ${env:NAME}.")
+    return check_no_password(value)
+
+
+class SqlSource(Block):
+    """A query on a database."""
+
+    sql: Text
+    """The query; its order must not vary between runs."""
+    url: Annotated[str, PlainValidator(_database), WithJsonSchema({"type": "string", "examples": ["${env:DB_URL}"]})]
+    """The database, as a SQLAlchemy URL; its password as ${env:NAME}."""
+
+
+Source = Annotated[
+    Annotated[
+        str,
+        PlainValidator(_source),
+        WithJsonSchema(
+            {
+                "type": "string",
+                "pattern": r"^(?![/~]|\s).+$",
+                "examples": ["data/churn.csv", "s3://bucket/churn/", "sklearn:breast_cancer"],
+            }
+        ),
+        Tag("text"),
+    ]
+    | Annotated[SqlSource, Tag("sql")],
+    Discriminator(lambda value: "sql" if isinstance(value, dict | SqlSource) else "text"),
+]
+
+
+class Rows(Block):
+    """How many rows there must be."""
+
+    min: Annotated[int, Field(ge=0)] | None = None
+    """At least so many."""
+    max: Annotated[int, Field(ge=0)] | None = None
+    """At most so many."""
+
+
+class Missing(Block):
+    """How much may be missing."""
+
+    max: Fraction
+    """The largest acceptable share of missing values."""
+
+
+class ColumnContract(Block):
+    """What a column must look like."""
+
+    type: Literal["integer", "number", "text", "boolean", "date"] | None = None
+    """The type of its values."""
+    between: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """The smallest and the largest acceptable value."""
+    in_: Annotated[list[str | int | float | bool], Field(min_length=1)] | None = Field(default=None, alias="in")
+    """The only acceptable values."""
+    matches: Text | None = None
+    """A regular expression for text."""
+    unique: bool = False
+    """Whether no value may occur twice."""
+    missing: Missing | None = None
+    """How much of it may be missing."""
+
+
+class Contract(Block):
+    """The data contract; violating it stops the run before training."""
+
+    rows: Rows | None = None
+    """How many rows there must be."""
+    columns: dict[Column, ColumnContract] = Field(default_factory=dict)
+    """What each column must look like."""
+
+
+class Split(Block):
+    """How rows are held out for evaluation."""
+
+    strategy: Literal["auto", "stratified", "random", "time", "group"] = "auto"
+    """auto: by group if there is one, by time if there is a timestamp, else stratified for classes, else random.
+    time without a timestamp takes the order of the rows."""
+    holdout: Share = 0.2
+    """The share of rows that training never sees."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """The seed of the random choice."""
+
+
+class Data(Block):
+    """Where the data comes from and what its columns are for."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"expect"})
+
+    source: Source | None = None
+    """A path, glob, directory, URL, sklearn:NAME or {sql, url}; data/<name>.csv or .parquet if left out."""
+    format: Literal["csv", "parquet", "jsonl"] | None = None
+    """The format of the files; by their ending if left out."""
+    target: Column = "target"
+    """The column to predict."""
+    positive: str | int | float | bool | None = None
+    """The positive class of a two-class target; the second in sorted order if left out."""
+    id: Column | None = None
+    """The column that names a row: never a feature."""
+    timestamp: Column | None = None
+    """The column that says when; makes the split time-ordered."""
+    group: Column | None = None
+    """Rows with the same value in this column stay on the same side of the split."""
+    ignore: list[Column] = Field(default_factory=list)
+    """Columns that are never features."""
+    missing: list[str] | None = None
+    """Texts that stand for a missing value, besides the empty one."""
+    expect: Contract | None = None
+    """The data contract; violating it stops the run before training."""
+    table: Text | None = None
+    """Which output of your own steps is split, as step.output; found by itself when just one is called table."""
+    split: Split = Field(default_factory=Split)
+    """How rows are held out for evaluation."""
+
+
+# ── steps and training ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Resources(Block):
+    """What a step may use."""
+
+    timeout: Seconds | None = None
+    """The longest it may run."""
+    memory: Bytes | None = None
+    """The most memory it may use."""
+
+
+class UserStep(Block):
+    """A step of your own: a command with declared inputs and outputs."""
+
+    name: StepName
+    """Its name in the graph."""
+    run: Command
+    """The command, with ${inputs.ROLE} and ${outputs.ROLE} for its files; there is no shell."""
+    inputs: dict[Role, Text] = Field(default_factory=dict)
+    """What it reads, by role: data, another step's output (step.output), or a file or folder of the project."""
+    outputs: dict[Role, ProjectPath] = Field(default_factory=dict)
+    """What it writes, by role: file names."""
+    after: list[Text] = Field(default_factory=list)
+    """Steps that must have ended before it, though it reads nothing of theirs."""
+    before: list[Text] = Field(default_factory=list)
+    """Steps that wait for it, though they read nothing of its."""
+    environment: dict[VariableName, str] = Field(default_factory=dict)
+    """Environment variables; secrets as ${env:NAME} or ${file:PATH}."""
+    resources: Resources = Field(default_factory=Resources)
+    """What it may use."""
+
+
+def _values(value: Any) -> Any:
+    remedy = "Write a list like [4, 8, 16], or a range like {low: 0.01, high: 1, log: true}."
+    if isinstance(value, list) and value:
+        return value
+    if not isinstance(value, dict) or not {"low", "high"} <= set(value) <= {"low", "high", "log"}:
+        raise mistake(f"{show(value)} is not a list of values or a range", remedy)
+    low, high, log = value["low"], value["high"], value.get("log", False)
+    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in (low, high)) or low >= high:
+        raise mistake("low and high are not two growing numbers", remedy)
+    if not isinstance(log, bool) or (log and low <= 0):
+        raise mistake("log is true or false, and true only for a range above 0", remedy)
+    return {"low": low, "high": high, "log": log}
+
+
+_RANGE = {
+    "type": "object",
+    "properties": {"low": {"type": "number"}, "high": {"type": "number"}, "log": {"type": "boolean"}},
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}
+Values = Annotated[Any, PlainValidator(_values), WithJsonSchema({"anyOf": [{"type": "array", "minItems": 1}, _RANGE]})]
+
+
+class Tuning(Block):
+    """A search for better parameters by cross-validation on the training rows."""
+
+    search: Literal["random", "grid"] = "random"
+    """Random draws from the space, or every combination."""
+    trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many draws of a random search; 20 if left out."""
+    space: Annotated[dict[Text, Values], Field(min_length=1)]
+    """For each parameter the values to try: a list, or for a random search a range {low, high, log}."""
+    metric: MetricName | None = None
+    """What to optimise; the task's usual metric if left out."""
+    folds: Annotated[int, Field(ge=2, le=50)] = 5
+    """Folds of the cross-validation."""
+
+    @model_validator(mode="after")
+    def _suits_the_search(self) -> Tuning:
+        if self.search == "grid" and self.trials is not None:
+            raise mistake("trials has no effect on a grid search", "Remove trials, or write search: random.")
+        if self.search == "grid" and any(isinstance(values, dict) for values in self.space.values()):
+            raise mistake("space has a range, of which a grid cannot try every value", "Write a list of values.")
+        return self
+
+
+class Training(Block):
+    """How the model is made: an estimator, a function or a command."""
+
+    estimator: Estimator | None = None
+    """auto, or the dotted name of a scikit-learn compatible class; auto if nothing else is given."""
+    function: Function | None = None
+    """A function of yours, package.module:function, that returns a fitted model."""
+    run: Command | None = None
+    """A command of yours that writes a model; there is no shell."""
+    predict: Command | None = None
+    """For run: the command that predicts with what it wrote."""
+    task: Literal["auto", "classification", "regression"] = "auto"
+    """auto: by the target."""
+    params: dict[Text, Any] = Field(default_factory=dict)
+    """Parameters of the estimator or function."""
+    preprocessing: Literal["auto", "none"] = "auto"
+    """auto: impute, encode and scale by column type; none: the estimator gets the columns as they are."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """The seed of training."""
+    tuning: Tuning | None = None
+    """A search for better parameters."""
+    inputs: dict[Role, Text] = Field(default_factory=dict)
+    """Further inputs, by role: another step's output or a file or folder of the project."""
+    environment: dict[VariableName, str] = Field(default_factory=dict)
+    """Environment variables; secrets as ${env:NAME} or ${file:PATH}."""
+    resources: Resources = Field(default_factory=Resources)
+    """What training may use."""
+
+    @model_validator(mode="after")
+    def _is_made_in_one_way(self) -> Training:
+        ways = [name for name in ("estimator", "function", "run") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise mistake(f"training has both {' and '.join(ways)}", "Keep one of them.")
+        if self.predict and not self.run:
+            raise mistake("predict has no effect without run", "Remove it: your model predicts by itself.")
+        return self
+
+
+# ── monitoring ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Labels(Block):
+    """How actual outcomes become known."""
+
+    delay: Seconds
+    """How long after a prediction its label is known."""
+
+
+class Alert(Block):
+    """Where an alert goes."""
+
+    webhook: Text
+    """A URL that gets a POST; usually ${env:NAME}."""
+
+
+class Monitoring(Block):
+    """How the live model is watched."""
+
+    labels: Labels | None = None
+    """How actual outcomes become known."""
+    alerts: list[Alert] = Field(default_factory=list)
+    """Where alerts go."""
+
+
+# ── the whole ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ModelSpec(Block):
+    """The desired state of one model."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"monitoring"})
+
+    name: ModelName
+    """The model's name: lower-case letters, digits, _ and -."""
+    description: Text | None = None
+    """What the model is for. Changing it runs nothing."""
+    owner: Text | None = None
+    """Who answers for it. Changing it runs nothing."""
+    labels: dict[Text, str] = Field(default_factory=dict)
+    """Free labels. Changing them runs nothing."""
+    data: Data = Field(default_factory=Data)
+    """Where the data comes from and what its columns are for."""
+    steps: list[UserStep] = Field(default_factory=list)
+    """Your own steps, anywhere in the graph."""
+    training: Training = Field(default_factory=Training)
+    """How the model is made."""
+    retrain_trigger: Any = None
+    """When a retrain is due: one trigger, a list (any of them), or any_of and all_of, nested."""
+    validation: Any = None
+    """What a candidate must prove: one gate or a list; better than a baseline if left out."""
+    deployment: Any = None
+    """How a release goes live; recreate if left out."""
+    monitoring: Monitoring | None = None
+    """How the live model is watched."""
+
+
+BOUND_BY_KIND = ("retrain_trigger", "validation", "deployment")
+METADATA = ("description", "owner", "labels")

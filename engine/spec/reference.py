@@ -1,0 +1,201 @@
+"""The page docs/spec.md: prose written by hand, and tables written from the models, each between its two markers.
+
+`<!-- table: NAME -->` … `<!-- end -->`. `render` fills every table, and fails for a block that the page leaves out,
+so that no field goes undescribed. Kinds come from above.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from inspect import cleandoc
+from typing import Any, get_type_hints
+
+import yaml
+from pydantic import BaseModel
+
+from engine.spec import models
+from engine.spec.binding import GroupOptions
+from engine.spec.descriptions import describe
+from engine.spec.diagnostics import models_in
+from engine.spec.fields import TriggerBlock
+from engine.spec.kinds import Kinds
+from engine.spec.load import load_spec
+from engine.spec.metrics import METRICS
+from engine.spec.notation import default_text, type_text
+from engine.spec.project import STORES, Project
+from engine.spec.schema import project_schema
+from engine.spec.wiring import BUILT_IN_OUTPUTS
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "model_spec": models.ModelSpec,
+    "data": models.Data,
+    "query": models.SqlSource,
+    "split": models.Split,
+    "expect": models.Contract,
+    "steps": models.UserStep,
+    "resources": models.Resources,
+    "training": models.Training,
+    "tuning": models.Tuning,
+    "monitoring": models.Monitoring,
+    "trigger group": GroupOptions,
+    "every trigger": TriggerBlock,
+}
+_LINKS: Mapping[type[BaseModel], str] = {
+    models.Data: "[mapping](#data)",
+    models.Split: "[mapping](#datasplit)",
+    models.Contract: "[mapping](#dataexpect)",
+    models.Resources: "[mapping](#resources)",
+    models.UserStep: "list of [steps](#steps)",
+    models.Training: "[mapping](#training)",
+    models.Tuning: "[mapping](#trainingtuning)",
+    models.Monitoring: "[mapping](#monitoring)",
+}
+_BY_KIND: Mapping[str, str] = {
+    "retrain_trigger": "[trigger](#retrain_trigger), list or group",
+    "validation": "[gate](#validation) or list",
+    "deployment": "[strategy](#deployment)",
+}
+_TABLE = re.compile(r"(<!-- table: ([a-z_. ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_HEAD = ["| field | type | default | |", "|---|---|---|---|"]
+_LATER = "*Not supported yet.*"
+
+
+def render(page: str, kinds: Kinds) -> str:
+    """The page with every table as the models say. Raises ValueError for a table too few or too many."""
+    tables = _tables(kinds)
+    named = [match[2] for match in _TABLE.finditer(page)]
+    if sorted(named) != sorted(tables):
+        raise ValueError(f"the page's tables are {sorted(named)}, not {sorted(tables)}")
+    return _TABLE.sub(lambda match: f"{match[1]}{tables[match[2]]}\n{match[3]}", page)
+
+
+def _tables(kinds: Kinds) -> dict[str, str]:
+    common = _common([*kinds.gates.values()])
+    return {
+        **{name: _section(model) for name, model in _SECTIONS.items()},
+        "triggers": _kinds(kinds.triggers, "type: {}", set(TriggerBlock.model_fields)),
+        "every gate": _table(_rows(next(iter(kinds.gates.values())), only=common)),
+        "gates": _kinds(kinds.gates, "{}", common),
+        "strategies": _kinds(kinds.strategies, "strategy: {}", set()),
+        "metrics": _metrics(),
+        "outputs": _outputs(),
+        "project": _project(kinds),
+        "stores": "\n".join(
+            ["| store | |", "|---|---|", *(f"| `{name}` | {about} |" for name, about in STORES.items())]
+        ),
+        "resolved": _resolved(kinds),
+    }
+
+
+# ── blocks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _section(model: type[BaseModel]) -> str:
+    return _table(_rows(model))
+
+
+def _table(rows: Iterator[str]) -> str:
+    return "\n".join([*_HEAD, *rows])
+
+
+def _rows(
+    model: type[BaseModel], prefix: str = "", *, only: set[str] | None = None, leave: set[str] | None = None
+) -> Iterator[str]:
+    """A row for each field, and for each field of the blocks in it that have no section of their own."""
+    about = describe(model)
+    hints = get_type_hints(model, include_extras=True)
+    for name, field in model.model_fields.items():
+        if (only is not None and name not in only) or name in (leave or ()):
+            continue
+        key = prefix + (field.alias or name)
+        text = " ".join(about.get(name, "").split()).replace("<", "\\<")  # Markdown would take it for HTML
+        if name in getattr(model, "not_yet", ()):
+            text = f"{text} {_LATER}"
+        inner = _inner(hints[name])
+        words = _LINKS.get(inner) if inner else _BY_KIND.get(name) if model is models.ModelSpec else None
+        words = words or type_text(hints[name])
+        yield _row(f"`{key}`", words, default_text(hints[name], field), text)
+        if inner and inner not in _LINKS:
+            yield from _rows(inner, f"{key}{_step_into(hints[name])}.")
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """The block inside an annotation; None where there is none, and for a source, which is mostly text."""
+    found = models_in(annotation)
+    return found[0] if found and found[0] is not models.SqlSource else None
+
+
+def _step_into(annotation: Any) -> str:
+    words = type_text(annotation)
+    return "[]" if words.startswith("list") else ".<column>" if words.startswith("mapping,") else ""
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+# ── kinds ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _common(blocks: list[Any]) -> set[str]:
+    """The fields that every one of these blocks has and that come from the same base."""
+    return set.intersection(*({n for base in block.__mro__[1:] for n in _fields(base)} for block in blocks))
+
+
+def _fields(base: Any) -> set[str]:
+    return set(getattr(base, "model_fields", ()))
+
+
+def _kinds(table: Mapping[str, Any], heading: str, common: set[str]) -> str:
+    return "\n\n".join(_kind(heading.format(name), block, common) for name, block in table.items())
+
+
+def _kind(heading: str, block: Any, common: set[str]) -> str:
+    doc = cleandoc(sys.modules[block.__module__].__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    later = "" if block.supported else f" {_LATER}"
+    parts = [f"#### `{heading}`", f"{doc}{later}", _table(_rows(block, leave=common))]
+    return "\n\n".join(parts)
+
+
+# ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _metrics() -> str:
+    rows = ["| metric | | better | range | tasks | `average` | other spellings |", "|---|---|---|---|---|---|---|"]
+    for metric in METRICS.values():
+        title = metric.title + (", from probabilities" if metric.needs == "probabilities" else "")
+        tasks = "regression" if metric.tasks == ("regression",) else "classification"
+        names = (", ".join(f"`{name}`" for name in group) for group in (metric.averages, metric.aliases))
+        rows.append(_row(f"`{metric.name}`", title, metric.better, metric.range_text, tasks, *names))
+    return "\n".join(rows)
+
+
+def _outputs() -> str:
+    rows = (
+        f"| `{step}` | {', '.join(f'`{step}.{output}`' for output in outputs)} |"
+        for step, outputs in BUILT_IN_OUTPUTS.items()
+        if outputs
+    )
+    return "\n".join(["| step | outputs |", "|---|---|", *rows])
+
+
+def _project(kinds: Kinds) -> str:
+    schema = project_schema(kinds)
+    environments = schema["properties"]["environments"]["additionalProperties"]["properties"]
+    rows = [
+        *((name, about) for name, about in schema["properties"].items()),
+        *((f"environments.<name>.{name}", about) for name, about in environments.items()),
+    ]
+    stores = schema["definitions"]["Stores"]["description"]
+    texts = (_row(f"`{name}`", about.get("description", stores)) for name, about in rows)
+    return "\n".join(["| key | |", "|---|---|", *texts])
+
+
+def _resolved(kinds: Kinds) -> str:
+    """What a spec with nothing but a name means."""
+    spec = b"model_spec: {name: customer_churn_v3}"
+    loaded = load_spec(spec, "spec.yaml", project=Project(), kinds=kinds, exists=lambda _: False)
+    text = yaml.safe_dump(loaded.document, sort_keys=False, default_flow_style=None, width=100)
+    return f"```yaml\n{text}```"
