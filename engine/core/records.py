@@ -1,0 +1,174 @@
+"""What the state remembers: results of steps, runs, releases, endpoints. Immutable, and free of any store.
+
+Times are UTC in ISO 8601 (`2026-11-23T04:00:00.000000Z`), durations seconds, traffic weights fractions 0–1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any
+
+from engine.core.canonical import Json
+from engine.core.verdict import Verdict
+
+
+def utc(moment: datetime) -> str:
+    """A moment as it is written in every record: UTC, microseconds, sorts as text."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Stored content. A `tree` is a folder, stored as a manifest of files; its digest is the manifest's."""
+
+    digest: str
+    size: int
+    name: str
+    tree: bool = False
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A step that finished. `components` is what its fingerprint was made of, kept to explain a later change.
+
+    `facts` are small figures for people and for later steps (rows, metrics), `summary` is one line of them.
+    """
+
+    step: str
+    fingerprint: str
+    components: Mapping[str, Any]
+    outputs: Mapping[str, Artifact]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    summary: str = ""
+    verdict: Verdict | None = None
+    seconds: float = 0.0
+    run_id: str = ""
+    finished_at: str = ""
+
+
+class AttemptStatus(str, Enum):
+    """Where a step of a run stands in the ledger."""
+
+    INTENT = "intent"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The last attempt at a step that has not led to a result."""
+
+    step: str
+    fingerprint: str
+    status: AttemptStatus
+    message: str = ""
+    run_id: str = ""
+
+
+class RunStatus(str, Enum):
+    """How a run ended, or that it goes on."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"  # by a gate's verdict
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # its process is gone
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a plan for one model."""
+
+    run_id: str
+    model: str
+    status: RunStatus
+    started_at: str
+    finished_at: str | None
+    spec_digest: str
+    document: Mapping[str, Json]  # the resolved spec that was applied
+    message: str = ""
+    provenance: Mapping[str, Json] = field(default_factory=dict)  # git commit, user, host, versions
+
+
+@dataclass(frozen=True)
+class Release:
+    """A registered model version with what it was made of. `key` is the idempotency key of its registration."""
+
+    model: str
+    version: int
+    key: str
+    run_id: str
+    registry_uri: str
+    artifact: Artifact  # the model's own file or folder
+    evidence: Mapping[str, Json]
+    created_at: str = ""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Who serves a model. Exactly one stable release once there is any; a candidate has a weight in (0, 1).
+
+    Every change raises `generation` by one. `deployed` is the fingerprint of the deploy step that was carried out
+    last; `aborted` is set when its candidate was sent away, and parks that deployment until the spec changes.
+    """
+
+    model: str
+    generation: int = 0
+    stable: int | None = None
+    candidate: int | None = None
+    weight: float = 0.0
+    deployed: str = ""
+    aborted: str = ""  # why, and by whom; empty when it was not
+    previous: int | None = None  # the release that was stable before
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """All that planning needs to know of one model."""
+
+    name: str
+    serial: int = 0
+    spec_digest: str = ""
+    latest: Mapping[str, StepResult] = field(default_factory=dict)  # by step, newest
+    attempts: Mapping[str, Attempt] = field(default_factory=dict)  # by step, if newer than `latest`
+    durations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by step, seconds, newest first
+    tainted: frozenset[str] = frozenset()  # steps that must run again
+    endpoint: Endpoint | None = None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Which state this is, and how often it was changed."""
+
+    lineage: str
+    serial: int
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to change one model, until it expires or is taken over. Writes carry `token`, the fence."""
+
+    model: str
+    holder: str
+    token: int
+    acquired_at: str
+    expires_at: str
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """A link of the hash chain: `hash` covers everything here and the hash before it."""
+
+    sequence: int
+    at: str
+    actor: str
+    event: str
+    subject: str
+    details: Mapping[str, Json]
+    previous_hash: str
+    hash: str

@@ -1,0 +1,269 @@
+"""Every boundary that an adapter implements. Small on purpose: two to four methods each.
+
+A fake and every real adapter of a port pass the same contract suite (`engine/testing`, `tests/contracts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.core.canonical import Json
+from engine.core.records import (
+    Artifact,
+    Attempt,
+    AuditEvent,
+    Endpoint,
+    Lease,
+    Lineage,
+    ModelState,
+    Release,
+    Run,
+    RunStatus,
+    StepResult,
+)
+from engine.core.verdict import Verdict
+
+# ── state ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class StateReader(Protocol):
+    """What planning may see. Reading never waits for a writer and never creates anything."""
+
+    def lineage(self) -> Lineage: ...
+
+    def models(self, names: Sequence[str] | None = None) -> Mapping[str, ModelState]:
+        """The named models (all if None); one that the state does not know is an empty ModelState."""
+
+    def result(self, model: str, step: str, fingerprint: str) -> StepResult | None:
+        """The newest finished result of a step with this fingerprint, however long ago."""
+
+
+class HistoryReader(Protocol):
+    """What happened, newest first."""
+
+    def runs(self, model: str | None = None, limit: int = 50) -> Sequence[Run]: ...
+
+    def steps_of(self, run_id: str) -> tuple[Sequence[StepResult], Sequence[Attempt]]: ...
+
+    def releases(self, model: str | None = None) -> Sequence[Release]: ...
+
+    def audit(self, after: int = 0) -> Sequence[AuditEvent]: ...
+
+
+class LeaseStore(Protocol):
+    """Who may change a model. A lease expires; its token only ever grows."""
+
+    def acquire(self, model: str, holder: str, seconds: float) -> Lease:
+        """Take the lease, or raise LockedError naming the holder. An expired lease, or one whose holder is a dead
+        process of this host, is taken over with a higher token."""
+
+    def renew(self, lease: Lease, seconds: float) -> Lease:
+        """Raises FencedError when it was lost."""
+
+    def release(self, lease: Lease) -> None: ...
+
+    def leases(self) -> Sequence[Lease]: ...
+
+
+class Ledger(Protocol):
+    """The durable record of a run. Every method is one transaction, and raises FencedError for a stale lease."""
+
+    def start_run(self, lease: Lease, run: Run) -> None:
+        """Record a run; runs of the same model that are still `running` become `interrupted`."""
+
+    def advance(
+        self, lease: Lease, run_id: str, *, done: StepResult | None = None, intent: Attempt | None = None
+    ) -> None:
+        """Record a finished step and the intent of the next one, in one commit. A result lifts the step's taint."""
+
+    def fail(self, lease: Lease, run_id: str, attempt: Attempt) -> None: ...
+
+    def finish_run(self, lease: Lease, run_id: str, status: RunStatus, message: str, finished_at: str) -> None: ...
+
+
+class ReleaseStore(Protocol):
+    """Releases and the endpoint that serves them."""
+
+    def add_release(self, lease: Lease, release: Release) -> None:
+        """Idempotent by `release.key`; raises IntegrityError if the key or the version exists with other content."""
+
+    def release_by_key(self, model: str, key: str) -> Release | None: ...
+
+    def set_endpoint(self, lease: Lease, before: Endpoint, after: Endpoint, *, actor: str, reason: str) -> None:
+        """Compare-and-swap on the generation; raises StateError when `before` is not what is stored."""
+
+
+class PlanStore(Protocol):
+    """Saved plans may be used once."""
+
+    def redeem(self, plan_id: str, at: str) -> None:
+        """Raises StalePlanError if this plan was used before."""
+
+
+# ── artifacts, sources, registry ─────────────────────────────────────────────────────────────────────────────
+
+
+class ArtifactStore(Protocol):
+    """Content-addressed storage."""
+
+    def put(self, path: Path, name: str | None = None, *, move: bool = False) -> Artifact:
+        """Store a file or a folder (as a tree), durably. The same content is stored once.
+
+        `move` lets the store take the files themselves instead of copying them. They may stay where they are,
+        read-only, until the caller removes them: the call can be made again after a crash.
+        """
+
+    def put_tree(self, files: Mapping[str, Path], name: str) -> Artifact:
+        """Store several files as one tree; keys are relative POSIX paths inside it."""
+
+    def path(self, artifact: Artifact) -> Path:
+        """The verified content, read-only, under a path that ends in its name.
+
+        Raises IntegrityError if it is missing or altered.
+        """
+
+    def has(self, artifact: Artifact) -> bool:
+        """Whether the content is there, without reading it."""
+
+    def collect(self, keep: Iterable[str], *, dry_run: bool = False) -> int:
+        """Remove every object that no digest in `keep` reaches; returns the bytes freed. A `dry_run` only counts."""
+
+
+class StatCache(Protocol):
+    """Digests of files that were hashed before, recognised by path, size, mtime, ctime and inode."""
+
+    def digest(self, path: Path) -> str: ...
+
+
+class Source(Protocol):
+    """Where data comes from, by the shape of `data.source`."""
+
+    def is_local(self, source: Json) -> bool:
+        """Whether it lies in the project's own files, so that `snapshot` needs no worker."""
+
+    def observe(self, source: Json, project: Path, cache: StatCache) -> str | None:
+        """A digest of the content as it is now; None when only reading all of it would tell.
+
+        Raises UsageError when there is nothing at that place.
+        """
+
+    def snapshot(self, source: Json, project: Path, store: ArtifactStore) -> Artifact:
+        """Bring local content into the store."""
+
+
+@dataclass(frozen=True)
+class RegisterRequest:
+    """What a registry needs to make a version. `key` is in the version's tags, so that a second try finds it."""
+
+    model: str
+    experiment: str
+    key: str
+    run_name: str
+    model_dir: Path  # the train step's `model` output
+    params: Mapping[str, Json]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    datasets: Sequence[Mapping[str, Json]]
+    files: Mapping[str, Path]  # artifact path in the tracking run → local file
+    requirements: Sequence[str]
+    texts: Mapping[str, str] = field(default_factory=dict)  # artifact path in the tracking run → content
+    input_example: Path | None = None  # a Parquet file of rows like those that the model was trained on
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version as the registry itself reports it."""
+
+    version: int
+    run_id: str
+    uri: str
+
+
+class ModelRegistry(Protocol):
+    """A tracking server and model registry. Raises TransientError when it does not answer in time."""
+
+    def find(self, model: str, key: str) -> Registered | None: ...
+
+    def register(self, request: RegisterRequest) -> Registered: ...
+
+    def set_aliases(self, model: str, aliases: Mapping[str, int | None]) -> None:
+        """Point each alias at a version; None removes it."""
+
+    def aliases(self, model: str) -> Mapping[str, int]: ...
+
+
+# ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step may use. `inputs` are read-only paths; each role in `outputs` must be written.
+
+    `facts` are the facts of the steps upstream, by step. `progress(done, total, text)` tells a watcher.
+    """
+
+    step: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+    facts: Mapping[str, Mapping[str, Any]]
+    project: Path
+    scratch: Path
+    progress: Callable[[int, int, str], None]
+    resolve: Callable[[str], str]  # a secret reference → its value
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step says of itself when it succeeded."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    summary: str = ""
+    verdict: Verdict | None = None
+
+
+class StepFunction(Protocol):
+    """`run(context)` of a module in `engine/steps`."""
+
+    def __call__(self, context: StepContext) -> StepOutcome: ...
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """One step for an executor: which function, with what, within which limits.
+
+    The step runs in `workdir/scratch`, where `links` (relative path → file or folder) are laid out; `linked` are the
+    inputs among them (role → relative path). Its outputs go to `workdir/out`. `secrets` (reference → value) reach the
+    step alone and are masked in its log; `environment` is what the step gets beyond what all steps get.
+    """
+
+    step: str
+    function: str  # "module:attribute", a StepFunction
+    settings: Mapping[str, Json]
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, str]  # role → file name
+    facts: Mapping[str, Mapping[str, Any]]
+    project: Path
+    workdir: Path
+    log: Path
+    timeout: float | None = None  # seconds
+    memory: int | None = None  # bytes
+    links: Mapping[str, Path] = field(default_factory=dict)
+    linked: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Executor(Protocol):
+    """Runs steps in processes of their own."""
+
+    def run(self, request: StepRequest, progress: Callable[[int, int, str], None]) -> StepOutcome:
+        """Block until it is done; outputs lie in `workdir/out`. Raises StepError and its kin."""
+
+    def cancel(self) -> None:
+        """End all running steps at once; those waiting in `run` raise StepError."""
+
+    def close(self) -> None: ...
