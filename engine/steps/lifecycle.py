@@ -1,0 +1,231 @@
+"""The life-cycle graph of a resolved spec document. Pure.
+
+`snapshot → check_data → (the user's steps) → split → train → evaluate → validate → register → deploy`
+
+Each function below declares one step: the slice of the document that can change its result (nested as in the spec,
+so that a difference is named by its field), the contents it reads, what it writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from engine.core.canonical import Json
+from engine.core.graph import FromStep, Graph, Input, Observed, Retry, Step, graph_of
+
+TABLES = ("python", "numpy", "pandas", "pyarrow")
+LEARNING = (*TABLES, "scikit-learn", "scipy")
+DISTRIBUTION = {"sklearn": "scikit-learn"}  # import name → distribution, where they differ
+BUILT_IN = frozenset({"snapshot", "check_data", "split", "train", "evaluate", "validate", "register", "deploy"})
+READING = ("format", "missing", "ignore")
+ROLES = ("target", "id", "timestamp", "group")
+
+Document = Mapping[str, Any]
+
+
+def build_graph(document: Document) -> Graph:
+    """The graph of one model."""
+    table = _table(document)
+    steps = [
+        snapshot(document),
+        check_data(document),
+        *(command(block, document) for block in document["steps"]),
+        split(document, table),
+        train(document),
+        evaluate(document),
+        validate(document),
+        register(document),
+        deploy(document),
+    ]
+    return graph_of(_with_before(steps, document["steps"]))
+
+
+def snapshot(document: Document) -> Step:
+    """The data as it is now, into the store."""
+    source = document["data"]["source"]
+    elsewhere = isinstance(source, Mapping) or ":" in str(source)
+    return Step(
+        "snapshot",
+        "snapshot",
+        settings={"data": {"source": source}} if elsewhere else {},
+        inputs={"data": Observed("data")},
+        outputs={"data": "data"},
+    )
+
+
+def check_data(document: Document) -> Step:
+    """May this data be trained on at all?"""
+    settings: dict[str, Json] = {
+        "data": {**_slice(document["data"], (*READING, *ROLES)), "table": document["data"]["table"]},
+        "training": {"task": document["training"]["task"]},
+    }
+    return Step(
+        "check_data",
+        "check_data",
+        settings=settings,
+        inputs={"data": FromStep("snapshot", "data")},
+        outputs={"profile": "profile.json"},
+        packages=TABLES,
+    )
+
+
+def command(block: Mapping[str, Any], document: Document) -> Step:
+    """A step of the user's own."""
+    inputs: dict[str, Input] = {role: _input(reference, document) for role, reference in block["inputs"].items()}
+    after = list(block["after"])
+    if any(source == FromStep("snapshot", "data") for source in inputs.values()):
+        after.append("check_data")
+    return Step(
+        block["name"],
+        "command",
+        settings={"steps": {block["name"]: _slice(block, ("run", "environment"))}},
+        inputs={**inputs, "command": Observed(f"code:{block['name']}")},
+        outputs=block["outputs"],
+        after=tuple(after),
+        packages=("python",),
+    )
+
+
+def split(document: Document, table: FromStep) -> Step:
+    """Training rows and hold-out rows."""
+    data = document["data"]
+    return Step(
+        "split",
+        "split",
+        settings={
+            "data": {**_slice(data, (*READING, *ROLES, "positive", "split"))},
+            "training": {"task": document["training"]["task"]},
+        },
+        inputs={"table": table},
+        outputs={"train": "train.parquet", "holdout": "holdout.parquet", "schema": "schema.json"},
+        after=("check_data",),
+        packages=(*TABLES, "scikit-learn"),
+    )
+
+
+def train(document: Document) -> Step:
+    """A model from the training rows."""
+    training = document["training"]
+    inputs: dict[str, Input] = {"train": FromStep("split", "train"), "schema": FromStep("split", "schema")}
+    for role, reference in training["inputs"].items():
+        inputs[role] = _input(reference, document)
+    packages = LEARNING
+    if training["function"] or training["run"]:
+        inputs["code"] = Observed("code:train")
+    elif training["estimator"] != "auto":
+        package = training["estimator"].partition(".")[0]
+        packages = tuple(dict.fromkeys([*LEARNING, DISTRIBUTION.get(package, package)]))
+    return Step(
+        "train",
+        "train",
+        settings={
+            "training": {name: value for name, value in training.items() if name not in ("resources", "predict")}
+        },
+        inputs=inputs,
+        outputs={"model": "model", "report": "training.json"},
+        packages=packages,
+    )
+
+
+def evaluate(document: Document) -> Step:
+    """What the model is worth on rows that it never saw."""
+    predict = document["training"]["predict"]
+    code: dict[str, Input] = {"code": Observed("code:evaluate")} if predict else {}
+    return Step(
+        "evaluate",
+        "evaluate",
+        settings={"training": _slice(document["training"], ("predict", "environment"))} if predict else {},
+        inputs={
+            "model": FromStep("train", "model"),
+            "holdout": FromStep("split", "holdout"),
+            "schema": FromStep("split", "schema"),
+            **code,
+        },
+        outputs={"report": "evaluation.json", "predictions": "predictions.parquet", "figures": "figures"},
+        packages=LEARNING,
+    )
+
+
+def validate(document: Document) -> Step:
+    """May this candidate go on?"""
+    gates = document["validation"]
+    limit = max((gate["retries"] for gate in gates if gate["on_failure"] == "retrain"), default=0)
+    return Step(
+        "validate",
+        "validate",
+        settings={"validation": gates},
+        inputs={"report": FromStep("evaluate", "report")},
+        outputs={"verdict": "verdict.json"},
+        retry=Retry("train", limit) if limit else None,
+    )
+
+
+def register(document: Document) -> Step:
+    """A version in the registry. What a version is, is its model and the data it was made of."""
+    del document
+    return Step(
+        "register",
+        "register",
+        inputs={"model": FromStep("train", "model"), "data": FromStep("snapshot", "data")},
+        carries={
+            "evaluation": FromStep("evaluate", "report"),
+            "figures": FromStep("evaluate", "figures"),
+            "training": FromStep("train", "report"),
+            "profile": FromStep("check_data", "profile"),
+            "schema": FromStep("split", "schema"),
+            "holdout": FromStep("split", "holdout"),
+            "verdict": FromStep("validate", "verdict"),
+        },
+        outputs={"release": "release.json"},
+        gate="validate",
+    )
+
+
+def deploy(document: Document) -> Step:
+    """The endpoint serves the release, or begins to."""
+    return Step(
+        "deploy",
+        "deploy",
+        settings={"deployment": document["deployment"]},
+        inputs={"release": FromStep("register", "release")},
+    )
+
+
+def _slice(block: Mapping[str, Any], names: Iterable[str]) -> dict[str, Json]:
+    return {name: block[name] for name in names}
+
+
+def _table(document: Document) -> FromStep:
+    """Whose table is split: the one that a user's step makes, else the snapshot."""
+    reference = document["data"]["table"]
+    if reference is None:
+        return FromStep("snapshot", "data")
+    step, _, output = reference.partition(".")
+    return FromStep(step, output)
+
+
+def _input(reference: str, document: Document) -> Input:
+    """`data`, `step.output`, a user's output by its bare name, or a path of the project."""
+    if reference == "data":
+        return FromStep("snapshot", "data")
+    step, _, output = reference.partition(".")
+    own = {block["name"]: block["outputs"] for block in document["steps"]}
+    if step in BUILT_IN or output in own.get(step, ()):
+        return FromStep(step, output)
+    for name, outputs in own.items():
+        if reference in outputs:
+            return FromStep(name, reference)
+    return Observed(f"{'code' if reference.endswith('.py') else 'file'}:{reference}")
+
+
+def _with_before(steps: list[Step], blocks: Iterable[Mapping[str, Any]]) -> list[Step]:
+    """Turn `before: [register]` of a user's step into `after` of that other step."""
+    before: dict[str, list[str]] = {}
+    for block in blocks:
+        for name in block["before"]:
+            before.setdefault(name, []).append(block["name"])
+    return [
+        Step(**{**step.__dict__, "after": (*step.after, *before[step.name])}) if step.name in before else step
+        for step in steps
+    ]
