@@ -1,0 +1,215 @@
+"""The tables of the state, with its invariants as constraints.
+
+Only portable types: text (JSON is canonical text), integers, floats. The migrations lead to exactly these
+tables at revision `queries.SCHEMA_HEAD`, which a test compares. Imported by writers only, never by the plan's reader.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from engine.core.records import AttemptStatus, RunStatus
+from engine.core.verdict import Verdict
+
+NAMING = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+}
+metadata = MetaData(naming_convention=NAMING)
+
+# SQLite counts rows up by itself only for INTEGER; PostgreSQL wants eight bytes.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _one_of(column: str, values: type[AttemptStatus] | type[RunStatus] | type[Verdict]) -> CheckConstraint:
+    listed = ", ".join(f"'{value.value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _unique_where(name: str, condition: str, *columns: str) -> Index:
+    where = text(condition)
+    return Index(name, *columns, unique=True, sqlite_where=where, postgresql_where=where)
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("lineage", Text, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("audit_count", BigInteger, nullable=False),
+    Column("audit_head", Text, nullable=False),
+    CheckConstraint("id = 1", name="single"),
+    CheckConstraint("serial >= 0 AND audit_count >= 0", name="counters"),
+)
+
+# The last write of each writer. After a COMMIT that returned an error it tells whether that write is there.
+writers = Table(
+    "writers",
+    metadata,
+    Column("writer", Text, primary_key=True),
+    Column("write_key", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    Column("spec_digest", Text, nullable=False),
+    CheckConstraint("serial >= 0", name="serial"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("run_id", Text, nullable=False, unique=True),
+    Column("model", Text, ForeignKey("models.name"), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("started_at", Text, nullable=False),
+    Column("finished_at", Text),
+    Column("spec_digest", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("provenance", Text, nullable=False),
+    _one_of("status", RunStatus),
+    CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
+    Index("ix_runs_model", "model", "id"),
+    _unique_where("uq_runs_running", "status = 'running'", "model"),
+)
+
+# `head` marks the newest result of a step, and the newest attempt when it is newer than that result. The rows that
+# planning reads are therefore as many as there are steps, however long the history is.
+steps = Table(
+    "steps",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("run_id", Text, ForeignKey("runs.run_id"), nullable=False),
+    Column("model", Text, ForeignKey("models.name"), nullable=False),
+    Column("step", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("head", Text),
+    Column("components", Text),
+    Column("outputs", Text),
+    Column("facts", Text),
+    Column("summary", Text, nullable=False),
+    Column("verdict", Text),
+    Column("seconds", Float, nullable=False),
+    Column("recent", Text),  # seconds of the newest results of this step, this one first
+    Column("started_at", Text, nullable=False),
+    Column("finished_at", Text),
+    Column("message", Text, nullable=False),
+    _one_of("status", AttemptStatus),
+    _one_of("verdict", Verdict),
+    CheckConstraint("head IN ('result', 'attempt')", name="head"),
+    CheckConstraint("head IS NULL OR (head = 'result') = (status = 'done')", name="head_status"),
+    CheckConstraint("(status = 'intent') = (finished_at IS NULL)", name="finished"),
+    CheckConstraint(
+        "status <> 'done' OR (components IS NOT NULL AND outputs IS NOT NULL"
+        " AND facts IS NOT NULL AND recent IS NOT NULL)",
+        name="complete",
+    ),
+    CheckConstraint("seconds >= 0", name="seconds"),
+    Index("ix_steps_run", "run_id"),
+    _unique_where("uq_steps_head", "head IS NOT NULL", "model", "step", "head"),
+    _unique_where("uq_steps_intent", "status = 'intent'", "run_id", "step"),
+    _unique_where("uq_steps_done", "status = 'done'", "model", "step", "fingerprint", "run_id"),
+)
+
+taints = Table(
+    "taints",
+    metadata,
+    Column("model", Text, ForeignKey("models.name"), primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("at", Text, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("model", Text, ForeignKey("models.name"), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("release_key", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("registry_uri", Text, nullable=False),
+    Column("artifact", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("model", "version", name="uq_releases_version"),
+    UniqueConstraint("model", "release_key", name="uq_releases_key"),
+    CheckConstraint("version >= 1", name="version"),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("model", Text, ForeignKey("models.name"), primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("stable", BigInteger),
+    Column("candidate", BigInteger),
+    Column("weight", Float, nullable=False),
+    Column("deployed", Text, nullable=False),
+    Column("aborted", Text, nullable=False),
+    Column("previous", BigInteger),
+    ForeignKeyConstraint(["model", "stable"], ["releases.model", "releases.version"], name="fk_endpoints_stable"),
+    ForeignKeyConstraint(["model", "candidate"], ["releases.model", "releases.version"], name="fk_endpoints_candidate"),
+    ForeignKeyConstraint(["model", "previous"], ["releases.model", "releases.version"], name="fk_endpoints_previous"),
+    CheckConstraint("generation >= 1", name="generation"),
+    CheckConstraint("weight >= 0 AND weight < 1", name="weight"),
+    CheckConstraint("(candidate IS NULL) = (weight = 0)", name="candidate_weight"),
+    CheckConstraint("candidate IS NULL OR (stable IS NOT NULL AND candidate <> stable)", name="candidate_stable"),
+)
+
+# No foreign key to `models`: a token only grows, even when the model is removed and comes back. No holder: free.
+leases = Table(
+    "leases",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("holder", Text),
+    Column("token", BigInteger, nullable=False),
+    Column("acquired_at", Text, nullable=False),
+    Column("expires_at", Text, nullable=False),
+    CheckConstraint("token >= 1", name="token"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("previous_hash", Text, nullable=False, unique=True),
+    Column("hash", Text, nullable=False, unique=True),
+    CheckConstraint("sequence >= 1", name="sequence"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("plan_id", Text, primary_key=True),
+    Column("redeemed_at", Text, nullable=False),
+)

@@ -1,0 +1,385 @@
+"""The state, written: leases, ledger, releases, endpoints and saved plans over SQLAlchemy.
+
+Every method is one durable transaction that first proves its lease, so that a holder which lost it cannot write.
+`SqlStateStore` implements all ports of the state; reading is inherited from `StateQueries`. Raises FencedError for a
+lost lease, LockedError for one that somebody holds, StateError and IntegrityError where request and state disagree.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from engine.adapters.state import holder as holders
+from engine.adapters.state import ledger
+from engine.adapters.state.database import Database
+from engine.adapters.state.migrate import prepare
+from engine.adapters.state.queries import (
+    Fetch,
+    StateQueries,
+    find_endpoint,
+    find_lease,
+    find_release,
+)
+from engine.adapters.state.transaction import Transaction
+from engine.core.records import Attempt, AttemptStatus, Endpoint, Lease, Release, Run, RunStatus, StepResult
+from engine.errors import (
+    EngineError,
+    IntegrityError,
+    LockedError,
+    NotSupportedError,
+    StalePlanError,
+    StateError,
+    UsageError,
+)
+
+
+def utc_now() -> datetime:
+    """The clock of a store that is given none."""
+    return datetime.now(timezone.utc)
+
+
+class SqlStateStore(StateQueries):
+    """A state in SQLite or PostgreSQL; creates or migrates it when made. Safe to share between threads."""
+
+    def __init__(self, url: str, clock: Callable[[], datetime] = utc_now) -> None:
+        self._clock = clock
+        try:
+            address = sa.make_url(url)
+        except sa.exc.ArgumentError as error:
+            raise StateError(
+                f"{url!r} is not the address of a state", remedy="Use sqlite:///… or postgresql://…"
+            ) from error
+        prepare(address)
+        self._database = Database(address, lambda: _iso(clock()))
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        self._database.close()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Fetch]:
+        with self._database.read() as fetch:
+            yield fetch
+
+    # ── LeaseStore ──
+
+    def acquire(self, model: str, holder: str, seconds: float) -> Lease:
+        """Take the lease for so many seconds, or raise LockedError naming who holds it."""
+
+        def body(tx: Transaction) -> Lease:
+            found = find_lease(tx.fetch, model)
+            now = self._clock()
+            if found is not None:
+                held_by, _, since, expires = found
+                if held_by is not None and expires > _iso(now) and not holders.is_dead(held_by):
+                    raise LockedError(model, holders.pretty(held_by), since)
+            lease = Lease(model, holder, (found[1] if found else 0) + 1, _iso(now), _iso(now + _seconds(seconds)))
+            tx.execute(
+                "INSERT INTO leases (model, holder, token, acquired_at, expires_at) VALUES"
+                " (:model, :holder, :token, :acquired_at, :expires_at) ON CONFLICT (model) DO UPDATE SET"
+                " holder = :holder, token = :token, acquired_at = :acquired_at, expires_at = :expires_at",
+                vars(lease),
+            )
+            return lease
+
+        return self._database.write(body)
+
+    def renew(self, lease: Lease, seconds: float) -> Lease:
+        """The same lease with more time. Raises FencedError when it was lost."""
+
+        def body(tx: Transaction) -> Lease:
+            ledger.prove(tx, lease)
+            longer = replace(lease, expires_at=_iso(self._clock() + _seconds(seconds)))
+            tx.execute(
+                "UPDATE leases SET expires_at = :expires_at WHERE model = :model",
+                {"expires_at": longer.expires_at, "model": lease.model},
+            )
+            return longer
+
+        return self._database.write(body)
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back. One that was lost is not this holder's to give: nothing happens."""
+        self._database.write(
+            lambda tx: tx.execute(
+                "UPDATE leases SET holder = NULL WHERE model = :model AND token = :token AND holder = :holder",
+                {"model": lease.model, "token": lease.token, "holder": lease.holder},
+            )
+        )
+
+    # ── Ledger ──
+
+    def start_run(self, lease: Lease, run: Run) -> None:
+        """Record a run; runs of the same model that are still `running` become `interrupted`."""
+        ledger.same_model(lease, run.model)
+
+        def body(tx: Transaction) -> None:
+            ledger.prove(tx, lease)
+            tx.execute(
+                "INSERT INTO models (name, serial, spec_digest) VALUES (:model, 0, :digest)"
+                " ON CONFLICT (name) DO UPDATE SET spec_digest = :digest",
+                {"model": run.model, "digest": run.spec_digest},
+            )
+            earlier = tx.fetch(
+                "SELECT run_id FROM runs WHERE model = :model AND status = 'running'", {"model": run.model}
+            )
+            for (run_id,) in earlier:
+                ledger.finish(tx, lease, run_id, RunStatus.INTERRUPTED, "its process is gone", tx.now)
+            tx.execute(
+                "INSERT INTO runs (run_id, model, status, started_at, finished_at, spec_digest, document, message,"
+                " provenance) VALUES (:run_id, :model, :status, :started_at, :finished_at, :spec_digest, :document,"
+                " :message, :provenance)",
+                {
+                    "run_id": run.run_id,
+                    "model": run.model,
+                    "status": run.status.value,
+                    "started_at": run.started_at,
+                    "finished_at": run.finished_at,
+                    "spec_digest": run.spec_digest,
+                    "document": ledger.json_text(run.document, "the resolved spec"),
+                    "message": run.message,
+                    "provenance": ledger.json_text(run.provenance, "the run's provenance"),
+                },
+            )
+            tx.touch(run.model)
+            tx.record(
+                holders.actor(lease.holder),
+                "run started",
+                run.model,
+                {"run_id": run.run_id, "spec_digest": run.spec_digest, "token": lease.token},
+            )
+
+        self._database.write(body)
+
+    def advance(
+        self, lease: Lease, run_id: str, *, done: StepResult | None = None, intent: Attempt | None = None
+    ) -> None:
+        """Record a finished step and the intent of the next one, in one commit.
+
+        The result belongs to `run_id`, also when it was adopted from an earlier run. Recording the same result or the
+        same intent twice changes nothing; another result under the same fingerprint in the same run is an
+        IntegrityError.
+        """
+
+        def body(tx: Transaction) -> None:
+            ledger.prove_run(tx, lease, run_id)
+            changed = done is not None and ledger.add_result(tx, lease.model, run_id, done)
+            changed = (intent is not None and ledger.add_intent(tx, lease.model, run_id, intent)) or changed
+            if changed:
+                tx.touch(lease.model)
+
+        self._database.write(body)
+
+    def fail(self, lease: Lease, run_id: str, attempt: Attempt) -> None:
+        """Record that an attempt failed or was interrupted, with its message."""
+        if attempt.status not in (AttemptStatus.FAILED, AttemptStatus.INTERRUPTED):
+            raise ValueError(f"an attempt that did not succeed is failed or interrupted, not {attempt.status.value}")
+
+        def body(tx: Transaction) -> None:
+            ledger.prove_run(tx, lease, run_id)
+            if ledger.add_failure(tx, lease.model, run_id, attempt):
+                tx.touch(lease.model)
+
+        self._database.write(body)
+
+    def finish_run(self, lease: Lease, run_id: str, status: RunStatus, message: str, finished_at: str) -> None:
+        """Record how a run ended; intents that are still open were interrupted."""
+        if status is RunStatus.RUNNING:
+            raise ValueError("a finished run is not running")
+
+        def body(tx: Transaction) -> None:
+            ledger.prove(tx, lease)
+            rows = tx.fetch("SELECT model, status FROM runs WHERE run_id = :run_id", {"run_id": run_id})
+            if rows and rows[0] == (lease.model, status.value):
+                return
+            ledger.prove_run(tx, lease, run_id)
+            ledger.finish(tx, lease, run_id, status, message, finished_at)
+            tx.touch(lease.model)
+
+        self._database.write(body)
+
+    # ── ReleaseStore ──
+
+    def add_release(self, lease: Lease, release: Release) -> None:
+        """Record a release. Idempotent by its key; IntegrityError if key or version exist with other content."""
+        ledger.same_model(lease, release.model)
+
+        def body(tx: Transaction) -> None:
+            ledger.prove(tx, lease)
+            known = find_release(tx.fetch, release.model, key=release.key)
+            if known is not None:
+                if replace(known, created_at="") != replace(release, created_at=""):
+                    raise IntegrityError(
+                        f"{release.model} version {known.version} is recorded under this key with other content",
+                        remedy="Look at both: engine history, and the registry.",
+                    )
+                return
+            ledger.add_release(tx, release)
+            tx.touch(release.model)
+            tx.record(
+                holders.actor(lease.holder),
+                "release registered",
+                release.model,
+                {
+                    "version": release.version,
+                    "key": release.key,
+                    "run_id": release.run_id,
+                    "artifact": release.artifact.digest,
+                },
+            )
+
+        self._database.write(body)
+
+    def set_endpoint(self, lease: Lease, before: Endpoint, after: Endpoint, *, actor: str, reason: str) -> None:
+        """Compare-and-swap on the generation; raises StateError when `before` is not what is stored."""
+        ledger.same_model(lease, before.model)
+        ledger.same_model(lease, after.model)
+        if after.generation != before.generation + 1:
+            raise ValueError(f"generation {after.generation} does not follow {before.generation}")
+
+        def body(tx: Transaction) -> None:
+            ledger.prove(tx, lease)
+            stored = find_endpoint(tx.fetch, before.model) or Endpoint(before.model)
+            if stored != before:
+                raise StateError(
+                    f"the endpoint of {before.model} was changed meanwhile: it is at generation {stored.generation},"
+                    f" not {before.generation}",
+                    remedy="Plan again.",
+                )
+            tx.execute(
+                "INSERT INTO endpoints (model, generation, stable, candidate, weight, deployed, aborted, previous)"
+                " VALUES (:model, :generation, :stable, :candidate, :weight, :deployed, :aborted, :previous)"
+                " ON CONFLICT (model) DO UPDATE SET generation = :generation, stable = :stable, candidate = :candidate,"
+                " weight = :weight, deployed = :deployed, aborted = :aborted, previous = :previous",
+                vars(after),
+            )
+            tx.touch(before.model)
+            tx.record(
+                actor,
+                "endpoint changed",
+                before.model,
+                {"reason": reason, "before": ledger.endpoint_json(before), "after": ledger.endpoint_json(after)},
+            )
+
+        self._database.write(body)
+
+    # ── PlanStore ──
+
+    def redeem(self, plan_id: str, at: str) -> None:
+        """Use a saved plan. Raises StalePlanError if it was used before."""
+
+        def body(tx: Transaction) -> None:
+            used = tx.fetch("SELECT redeemed_at FROM plans WHERE plan_id = :plan_id", {"plan_id": plan_id})
+            if used:
+                raise StalePlanError(
+                    f"this plan was used before, at {used[0][0]}", remedy="Make a new one: engine plan --out"
+                )
+            tx.execute(
+                "INSERT INTO plans (plan_id, redeemed_at) VALUES (:plan_id, :at)",
+                {"plan_id": plan_id, "at": at},
+            )
+            tx.touch()
+            tx.record(holders.actor(holders.this_process()), "plan redeemed", plan_id, {"at": at})
+
+        self._database.write(body)
+
+    # ── maintenance ──
+
+    def taint(self, model: str, step: str, *, actor: str) -> None:
+        """Make a step run again at the next apply. Raises UsageError for a model or step without a result."""
+
+        def body(tx: Transaction) -> None:
+            steps = [
+                row[0]
+                for row in tx.fetch(
+                    "SELECT step FROM steps WHERE model = :model AND head = 'result' ORDER BY step",
+                    {"model": model},
+                )
+            ]
+            if step not in steps:
+                raise UsageError(
+                    f"{model} has no result of a step {step}",
+                    remedy=f"It has results of: {', '.join(steps)}"
+                    if steps
+                    else "The state knows nothing of this model.",
+                )
+            tx.execute(
+                "INSERT INTO taints (model, step, at) VALUES (:model, :step, :at) ON CONFLICT (model, step) DO NOTHING",
+                {"model": model, "step": step, "at": tx.now},
+            )
+            tx.touch(model)
+            tx.record(actor, "step tainted", model, {"step": step})
+
+        self._database.write(body)
+
+    def rm(self, model: str, *, actor: str) -> None:
+        """Forget a model: its results, runs, releases and endpoint. Audit events and the fencing token stay.
+
+        Raises UsageError when it is not known, LockedError while somebody holds its lease.
+        """
+
+        def body(tx: Transaction) -> None:
+            if not tx.fetch("SELECT 1 FROM models WHERE name = :model", {"model": model}):
+                raise UsageError(f"the state knows no model {model}", remedy="List them: engine state list")
+            found = find_lease(tx.fetch, model)
+            if found and found[0] is not None and found[2] and found[3] > tx.now and not holders.is_dead(found[0]):
+                raise LockedError(model, holders.pretty(found[0]), found[2])
+            tx.touch()
+            tx.record(actor, "model removed", model, {"serial": tx.serial})
+            for table in ("endpoints", "releases", "taints", "steps", "runs"):
+                tx.execute(f"DELETE FROM {table} WHERE model = :model", {"model": model})  # noqa: S608 - constants
+            tx.execute("DELETE FROM models WHERE name = :model", {"model": model})
+
+        self._database.write(body)
+
+    def force_release(self, model: str, *, actor: str) -> Lease:
+        """Take a lease away from whoever holds it, who cannot write any more. Raises UsageError if nobody does."""
+
+        def body(tx: Transaction) -> Lease:
+            found = find_lease(tx.fetch, model)
+            if found is None or found[0] is None:
+                raise UsageError(f"nobody holds a lease of {model}")
+            taken = Lease(model, found[0], *found[1:])
+            # The token grows now, so that the former holder is fenced at once and not only by the next one.
+            tx.execute("UPDATE leases SET holder = NULL, token = token + 1 WHERE model = :model", {"model": model})
+            tx.record(actor, "lease forced", model, {"holder": taken.holder, "token": taken.token})
+            return taken
+
+        return self._database.write(body)
+
+    def backup(self, path: Path) -> None:
+        """Copy a SQLite state, as of one moment, into a new file. Raises UsageError if it exists."""
+        import sqlite3
+
+        if not self._database.is_sqlite:
+            raise NotSupportedError("a state in PostgreSQL is not backed up from here", remedy="Use pg_dump.")
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            target = sqlite3.connect(draft)
+            try:
+                self._database.copy_to(target)
+            finally:
+                target.close()
+            os.link(draft, path)  # unlike a rename it never replaces a file
+        except FileExistsError:
+            raise UsageError(f"{path} exists already", remedy="Name a file that does not.") from None
+        except (OSError, sqlite3.Error) as error:
+            raise EngineError(f"the backup {path} cannot be written: {error}") from error
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)

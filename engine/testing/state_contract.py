@@ -1,0 +1,510 @@
+"""What every state store must do. Subclass `StateContract` and give it a fixture `state` of type `StateUnderTest`.
+
+    class TestMyStore(StateContract):
+        @pytest.fixture
+        def state(self, tmp_path): return StateUnderTest(open_store=…, open_reader=…)
+
+Each test compares what the store wrote with what *both* readers say: the store's own and the plan's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
+
+import pytest
+
+from engine.core.audit import ChainHead, verify_chain
+from engine.core.canonical import digest
+from engine.core.records import (
+    Artifact,
+    Attempt,
+    AttemptStatus,
+    Endpoint,
+    Lease,
+    ModelState,
+    Release,
+    Run,
+    RunStatus,
+    StepResult,
+)
+from engine.core.verdict import Verdict
+from engine.errors import FencedError, IntegrityError, LockedError, StalePlanError, StateError, UsageError
+from engine.ports import HistoryReader, LeaseStore, Ledger, PlanStore, ReleaseStore, StateReader
+
+AT = "2026-01-01T00:00:00.000000Z"
+
+
+@dataclass
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    now: datetime = field(default_factory=lambda: datetime(2026, 1, 1, tzinfo=timezone.utc))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.now += timedelta(seconds=seconds)
+
+
+class Reader(StateReader, HistoryReader, Protocol):
+    """Both ways of reading."""
+
+    def audit_head(self) -> ChainHead: ...
+
+    def live_digests(self, keep: int = 1) -> frozenset[str]: ...
+
+    def close(self) -> None: ...
+
+
+class Store(Reader, LeaseStore, Ledger, ReleaseStore, PlanStore, Protocol):
+    """All ports of the state in one."""
+
+    def taint(self, model: str, step: str, *, actor: str) -> None: ...
+
+    def rm(self, model: str, *, actor: str) -> None: ...
+
+    def force_release(self, model: str, *, actor: str) -> Lease: ...
+
+
+@dataclass
+class StateUnderTest:
+    """One state and the ways into it. Each call opens it anew."""
+
+    open_store: Callable[[FakeClock], Store]
+    open_reader: Callable[[], Reader]
+
+
+def make_run(run_id: str, model: str = "churn", **changes: Any) -> Run:
+    """A running run."""
+    run = Run(run_id, model, RunStatus.RUNNING, AT, None, digest(model), {"name": model}, "", {"git": "abc"})
+    return replace(run, **changes)
+
+
+def make_result(step: str, content: str = "1", run_id: str = "run1", **changes: Any) -> StepResult:
+    """A result whose fingerprint and output depend on `content`."""
+    output = Artifact(digest([step, content]), 10, f"{step}.json")
+    result = StepResult(
+        step, digest(content), {"settings": {"seed": 7}}, {"out": output}, {"rows": 3}, "3 rows", None, 1.5, run_id, AT
+    )
+    return replace(result, **changes)
+
+
+def make_intent(step: str, content: str = "1", run_id: str = "run1", **changes: Any) -> Attempt:
+    """An open attempt."""
+    return replace(Attempt(step, digest(content), AttemptStatus.INTENT, "", run_id), **changes)
+
+
+def make_release(version: int, model: str = "churn", **changes: Any) -> Release:
+    """A release that its version tells from others."""
+    artifact = Artifact(digest([model, version]), 10, "model", tree=True)
+    release = Release(
+        model, version, f"key{version}", "run1", f"models:/{model}/{version}", artifact, {"data": digest("d")}, AT
+    )
+    return replace(release, **changes)
+
+
+class Opened:
+    """A store with a run of `churn` under way, and a second pair of eyes."""
+
+    def __init__(self, state: StateUnderTest) -> None:
+        self.clock = FakeClock()
+        self.store = state.open_store(self.clock)
+        self.reader = state.open_reader()
+
+    def started(self, run_id: str = "run1", model: str = "churn") -> Lease:
+        """Take the lease and start a run."""
+        lease = self.store.acquire(model, f"holder of {run_id}", 60)
+        self.store.start_run(lease, make_run(run_id, model))
+        return lease
+
+    def model(self, name: str = "churn") -> ModelState:
+        """The model's state, on which both readers agree."""
+        seen = self.reader.models([name])[name]
+        assert seen == self.store.models([name])[name]
+        assert seen == self.reader.models().get(name, ModelState(name))
+        return seen
+
+
+class StateContract:
+    """The suite."""
+
+    @pytest.fixture
+    def opened(self, state: StateUnderTest) -> Iterator[Opened]:
+        """The state, with its readers, at the beginning of a test."""
+        opened = Opened(state)
+        yield opened
+        opened.store.close()
+        opened.reader.close()
+
+    # ── reading ──
+
+    def test_a_new_state_is_empty(self, opened: Opened) -> None:
+        for reader in (opened.reader, opened.store):
+            assert reader.lineage().serial == 0
+            assert reader.lineage().lineage
+            assert reader.models() == {}
+            assert reader.models(["churn"]) == {"churn": ModelState("churn")}
+            assert reader.models([]) == {}
+            assert reader.result("churn", "train", digest("1")) is None
+            assert reader.runs() == []
+            assert reader.steps_of("run1") == ([], [])
+            assert reader.releases() == []
+            assert reader.audit() == []
+            assert reader.live_digests() == frozenset()
+
+    def test_only_the_named_models_are_read(self, opened: Opened) -> None:
+        names = [f"model{i}" for i in range(250)]
+        for name in names[:3]:
+            opened.store.advance(opened.started(f"run of {name}", name), f"run of {name}", done=make_result("train"))
+        for wanted in (["model1", "unknown"], names):
+            found = opened.reader.models(wanted)
+            assert list(found) == wanted
+            assert found == opened.store.models(wanted)
+            assert set(found["model1"].latest) == {"train"}
+        assert set(opened.reader.models()) == set(names[:3])
+
+    # ── ledger ──
+
+    def test_a_step_goes_from_intent_to_result(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.advance(lease, "run1", intent=make_intent("train"))
+        assert opened.model().attempts == {"train": make_intent("train")}
+        assert opened.model().latest == {}
+        result = make_result("train", verdict=Verdict.PASS)
+        opened.store.advance(lease, "run1", done=result, intent=make_intent("evaluate"))
+        model = opened.model()
+        assert model.latest == {"train": result}
+        assert model.attempts == {"evaluate": make_intent("evaluate")}
+        assert model.durations == {"train": (1.5,)}
+        assert model.spec_digest == digest("churn")
+        assert opened.reader.result("churn", "train", result.fingerprint) == result
+        assert opened.reader.steps_of("run1") == ([result], [make_intent("evaluate")])
+
+    def test_parallel_steps_have_open_intents_together(self, opened: Opened) -> None:
+        lease = opened.started()
+        for step in ("a", "b"):
+            opened.store.advance(lease, "run1", intent=make_intent(step))
+        assert set(opened.model().attempts) == {"a", "b"}
+        opened.store.advance(lease, "run1", done=make_result("b"))
+        assert set(opened.model().attempts) == {"a"}
+
+    def test_recording_the_same_twice_changes_nothing(self, opened: Opened) -> None:
+        lease = opened.started()
+        for _ in range(2):
+            opened.store.advance(lease, "run1", intent=make_intent("train"))
+        opened.store.advance(lease, "run1", done=make_result("train"))
+        before = opened.reader.lineage()
+        opened.store.advance(lease, "run1", done=make_result("train"))
+        assert opened.reader.lineage() == before
+        with pytest.raises(IntegrityError):
+            opened.store.advance(lease, "run1", done=make_result("train", facts={"rows": 4}))
+        assert opened.reader.lineage() == before
+
+    def test_the_newest_result_counts_and_older_ones_are_found(self, opened: Opened) -> None:
+        lease = opened.started()
+        for i in range(7):
+            opened.store.advance(lease, "run1", done=make_result("train", str(i), seconds=float(i)))
+        assert opened.model().latest == {"train": make_result("train", "6", seconds=6.0)}
+        assert opened.model().durations == {"train": (6.0, 5.0, 4.0, 3.0, 2.0)}
+        assert opened.reader.result("churn", "train", digest("2")) == make_result("train", "2", seconds=2.0)
+
+    def test_an_adopted_result_is_the_newest_of_the_run_that_adopts_it(self, opened: Opened) -> None:
+        lease = opened.started()
+        for content in "12":
+            opened.store.advance(lease, "run1", done=make_result("train", content))
+        opened.store.start_run(lease, make_run("run2"))
+        old = opened.store.result("churn", "train", digest("1"))
+        assert old is not None
+        opened.store.advance(lease, "run2", done=old)
+        assert opened.model().latest["train"] == make_result("train", "1", run_id="run2")
+
+    def test_a_failure_shows_until_there_is_a_result(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.advance(lease, "run1", done=make_result("train", "old"))
+        opened.store.advance(lease, "run1", intent=make_intent("train"))
+        failed = make_intent("train", status=AttemptStatus.FAILED, message="boom")
+        for _ in range(2):
+            opened.store.fail(lease, "run1", failed)
+        model = opened.model()
+        assert model.attempts == {"train": failed}
+        assert model.latest == {"train": make_result("train", "old")}
+        assert opened.reader.steps_of("run1")[1] == [failed]
+        opened.store.advance(lease, "run1", done=make_result("train"))
+        assert opened.model().attempts == {}
+
+    def test_a_failure_without_an_intent_is_recorded(self, opened: Opened) -> None:
+        lease = opened.started()
+        failed = make_intent("train", status=AttemptStatus.FAILED, message="boom")
+        opened.store.fail(lease, "run1", failed)
+        assert opened.model().attempts == {"train": failed}
+        with pytest.raises(ValueError, match="failed or interrupted"):
+            opened.store.fail(lease, "run1", make_intent("train"))
+
+    def test_a_new_run_interrupts_the_one_before(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.advance(lease, "run1", intent=make_intent("train"))
+        opened.store.start_run(lease, make_run("run2"))
+        newest, oldest = opened.reader.runs("churn")
+        assert (newest.run_id, newest.status) == ("run2", RunStatus.RUNNING)
+        assert (oldest.run_id, oldest.status) == ("run1", RunStatus.INTERRUPTED)
+        assert oldest.finished_at is not None
+        assert opened.model().attempts["train"].status is AttemptStatus.INTERRUPTED
+        with pytest.raises(StateError):
+            opened.store.advance(lease, "run1", done=make_result("train"))
+        assert opened.model().latest == {}
+
+    def test_a_finished_run_is_closed(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.advance(lease, "run1", intent=make_intent("train"))
+        for _ in range(2):
+            opened.store.finish_run(lease, "run1", RunStatus.CANCELLED, "by hand", AT)
+        assert opened.reader.runs() == [make_run("run1", status=RunStatus.CANCELLED, message="by hand", finished_at=AT)]
+        assert opened.model().attempts["train"].status is AttemptStatus.INTERRUPTED
+        with pytest.raises(StateError):
+            opened.store.advance(lease, "run1", intent=make_intent("train"))
+        with pytest.raises(StateError):
+            opened.store.finish_run(lease, "run1", RunStatus.DONE, "", AT)
+
+    def test_runs_of_other_models_go_on(self, opened: Opened) -> None:
+        opened.started()
+        opened.started("other", "iris")
+        assert {run.status for run in opened.reader.runs()} == {RunStatus.RUNNING}
+        assert [run.run_id for run in opened.reader.runs("iris")] == ["other"]
+        assert len(opened.reader.runs(limit=1)) == 1
+
+    def test_each_change_moves_the_serials(self, opened: Opened) -> None:
+        lease = opened.started()
+        other = opened.started("other", "iris")
+        state, churn = opened.reader.lineage(), opened.model().serial
+        opened.store.advance(other, "other", done=make_result("train"))
+        assert opened.reader.lineage().serial == state.serial + 1
+        assert opened.reader.lineage().lineage == state.lineage
+        assert opened.model().serial == churn
+        opened.store.advance(lease, "run1", done=make_result("train"))
+        assert opened.model().serial > churn
+        assert opened.reader.lineage().serial == state.serial + 2
+
+    def test_what_is_not_json_is_refused_and_undone(self, opened: Opened) -> None:
+        lease = opened.started()
+        before = opened.model()
+        with pytest.raises(Exception, match="facts of train cannot be recorded"):
+            opened.store.advance(lease, "run1", done=make_result("train", facts={"f1": float("nan")}))
+        assert opened.model() == before
+
+    # ── leases ──
+
+    def test_a_held_lease_is_refused_with_its_holder(self, opened: Opened) -> None:
+        opened.store.acquire("churn", "ana@box pid 1 start 2 boot elsewhere", 60)
+        with pytest.raises(LockedError, match=r"churn is locked by ana@box, pid 1 since 2026-01-01T00:00:00"):
+            opened.store.acquire("churn", "ben", 60)
+        assert opened.store.acquire("iris", "ben", 60).token == 1
+
+    def test_a_lease_expires_unless_renewed(self, opened: Opened) -> None:
+        first = opened.store.acquire("churn", "ana", 60)
+        opened.clock.advance(50)
+        first = opened.store.renew(first, 60)
+        opened.clock.advance(50)
+        with pytest.raises(LockedError):
+            opened.store.acquire("churn", "ben", 60)
+        opened.clock.advance(10)
+        second = opened.store.acquire("churn", "ben", 60)
+        assert second.token > first.token
+        with pytest.raises(FencedError):
+            opened.store.renew(first, 60)
+        assert opened.store.leases() == [second]
+
+    def test_an_expired_lease_that_nobody_took_still_writes(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.clock.advance(1000)
+        opened.store.advance(lease, "run1", done=make_result("train"))
+        assert opened.store.renew(lease, 60).token == lease.token
+
+    def test_tokens_grow_over_release_and_removal(self, opened: Opened) -> None:
+        first = opened.started()
+        opened.store.release(first)
+        assert opened.store.leases() == []
+        opened.store.rm("churn", actor="ana")
+        second = opened.store.acquire("churn", "ana", 60)
+        assert second.token > first.token
+        opened.store.release(first)
+        assert opened.store.leases() == [second]
+
+    def test_a_forced_release_fences_the_holder_at_once(self, opened: Opened) -> None:
+        lease = opened.started()
+        assert opened.store.force_release("churn", actor="ana") == lease
+        with pytest.raises(FencedError):
+            opened.store.advance(lease, "run1", done=make_result("train"))
+        with pytest.raises(UsageError):
+            opened.store.force_release("churn", actor="ana")
+        assert opened.store.audit()[-1].event == "lease forced"
+
+    def test_a_lost_lease_writes_nothing(self, opened: Opened) -> None:
+        stale = opened.started()
+        opened.clock.advance(61)
+        lease = opened.started("run2")
+        opened.store.add_release(lease, make_release(1))
+        before, lineage = opened.model(), opened.reader.lineage()
+        writes: list[Callable[[], None]] = [
+            lambda: opened.store.start_run(stale, make_run("run3")),
+            lambda: opened.store.advance(stale, "run1", done=make_result("train")),
+            lambda: opened.store.advance(stale, "run2", done=make_result("train")),
+            lambda: opened.store.advance(stale, "run2", intent=make_intent("train")),
+            lambda: opened.store.fail(stale, "run2", make_intent("train", status=AttemptStatus.FAILED)),
+            lambda: opened.store.finish_run(stale, "run2", RunStatus.DONE, "", AT),
+            lambda: opened.store.add_release(stale, make_release(2)),
+            lambda: opened.store.set_endpoint(
+                stale, Endpoint("churn"), Endpoint("churn", 1, 1), actor="ana", reason="deploy"
+            ),
+        ]
+        for write in writes:
+            with pytest.raises(FencedError):
+                write()
+        assert opened.model() == before
+        assert opened.reader.lineage() == lineage
+
+    def test_a_lease_covers_its_own_model_only(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.started("other", "iris")
+        with pytest.raises(StateError):
+            opened.store.advance(lease, "other", done=make_result("train"))
+        with pytest.raises(ValueError, match="does not cover"):
+            opened.store.add_release(lease, make_release(1, "iris"))
+
+    # ── releases and endpoints ──
+
+    def test_a_release_is_recorded_once(self, opened: Opened) -> None:
+        lease = opened.started()
+        for _ in range(2):
+            opened.store.add_release(lease, make_release(1))
+        assert opened.reader.releases("churn") == [make_release(1)]
+        assert opened.store.release_by_key("churn", "key1") == make_release(1)
+        assert opened.store.release_by_key("churn", "key2") is None
+        for other in (make_release(2, key="key1"), make_release(1, key="other"), make_release(1, run_id="other")):
+            with pytest.raises(IntegrityError):
+                opened.store.add_release(lease, other)
+        assert opened.reader.releases() == [make_release(1)]
+        assert len([e for e in opened.reader.audit() if e.event == "release registered"]) == 1
+
+    def test_an_endpoint_changes_by_compare_and_swap(self, opened: Opened) -> None:
+        lease = opened.started()
+        for version in (1, 2):
+            opened.store.add_release(lease, make_release(version))
+        none = Endpoint("churn")
+        first = replace(none, generation=1, stable=1, deployed=digest("deploy"))
+        canary = replace(first, generation=2, candidate=2, weight=0.1)
+        for before, after in ((none, first), (first, canary)):
+            opened.store.set_endpoint(lease, before, after, actor="ana", reason="deploy")
+            assert opened.model().endpoint == after
+        for before in (none, first, replace(canary, weight=0.2)):
+            after = replace(before, generation=before.generation + 1)
+            with pytest.raises(StateError, match="changed meanwhile"):
+                opened.store.set_endpoint(lease, before, after, actor="ben", reason="late")
+        assert opened.model().endpoint == canary
+        last = opened.reader.audit()[-1]
+        assert (last.actor, last.event, last.subject) == ("ana", "endpoint changed", "churn")
+        assert last.details["after"]["weight"] == 0.1  # type: ignore[index, call-overload]
+
+    @pytest.mark.parametrize(
+        "impossible",
+        [
+            {"stable": 1, "candidate": 2, "weight": 1.0},
+            {"stable": 1, "candidate": 2, "weight": 0.0},
+            {"stable": 1, "weight": 0.5},
+            {"stable": 1, "candidate": 1, "weight": 0.5},
+            {"candidate": 2, "weight": 0.5},
+            {"stable": 3},
+            {"stable": 1, "candidate": 2, "weight": -0.1},
+        ],
+    )
+    def test_an_impossible_endpoint_is_refused(self, opened: Opened, impossible: dict[str, Any]) -> None:
+        lease = opened.started()
+        for version in (1, 2):
+            opened.store.add_release(lease, make_release(version))
+        before = opened.model()
+        with pytest.raises(IntegrityError):
+            opened.store.set_endpoint(
+                lease, Endpoint("churn"), Endpoint("churn", 1, **impossible), actor="ana", reason="deploy"
+            )
+        assert opened.model() == before
+
+    # ── plans, taints, removal ──
+
+    def test_a_plan_is_used_once(self, opened: Opened) -> None:
+        opened.store.redeem("plan1", AT)
+        with pytest.raises(StalePlanError, match="used before"):
+            opened.store.redeem("plan1", AT)
+        opened.store.redeem("plan2", AT)
+        assert [event.subject for event in opened.reader.audit()] == ["plan1", "plan2"]
+
+    def test_a_taint_stays_until_there_is_a_result(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.advance(lease, "run1", done=make_result("train"))
+        for _ in range(2):
+            opened.store.taint("churn", "train", actor="ana")
+        assert opened.model().tainted == {"train"}
+        opened.store.advance(lease, "run1", intent=make_intent("train", "2"))
+        assert opened.model().tainted == {"train"}
+        opened.store.advance(lease, "run1", done=make_result("train", "2"))
+        assert opened.model().tainted == frozenset()
+        with pytest.raises(UsageError, match="no result of a step trian"):
+            opened.store.taint("churn", "trian", actor="ana")
+
+    def test_a_removed_model_is_forgotten_but_not_its_audit(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.advance(lease, "run1", done=make_result("train"))
+        opened.store.add_release(lease, make_release(1))
+        opened.store.set_endpoint(lease, Endpoint("churn"), Endpoint("churn", 1, 1), actor="ana", reason="deploy")
+        opened.store.taint("churn", "train", actor="ana")
+        with pytest.raises(LockedError):
+            opened.store.rm("churn", actor="ana")
+        opened.store.release(lease)
+        serial = opened.model().serial
+        opened.store.rm("churn", actor="ana")
+        assert opened.reader.models() == {}
+        assert opened.reader.runs() == []
+        assert opened.reader.releases() == []
+        assert opened.reader.audit()[-1].event == "model removed"
+        with pytest.raises(UsageError):
+            opened.store.rm("churn", actor="ana")
+        opened.started()
+        assert opened.model().serial > serial
+
+    # ── audit, garbage ──
+
+    def test_the_audit_chain_tells_the_story(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.add_release(lease, make_release(1))
+        kept = opened.store.audit_head()
+        opened.store.set_endpoint(lease, Endpoint("churn"), Endpoint("churn", 1, 1), actor="ana", reason="deploy")
+        opened.store.finish_run(lease, "run1", RunStatus.DONE, "", AT)
+        events = opened.reader.audit()
+        assert [event.event for event in events] == [
+            "run started",
+            "release registered",
+            "endpoint changed",
+            "run finished",
+        ]
+        assert verify_chain(events, kept, opened.reader.audit_head()) == ()
+        assert opened.reader.audit(after=3) == events[3:]
+        assert opened.reader.audit_head() == opened.store.audit_head() == ChainHead(4, events[-1].hash)
+
+    def test_what_is_still_needed_is_kept(self, opened: Opened) -> None:
+        lease = opened.started()
+        results = [make_result("train", str(i)) for i in range(4)]
+        released = make_result("split", "of the release")
+        opened.store.advance(lease, "run1", done=released)
+        opened.store.add_release(lease, make_release(1))
+        opened.store.start_run(lease, make_run("run2"))
+        opened.store.advance(lease, "run2", done=make_result("split", "new"))
+        for result in results:
+            opened.store.advance(lease, "run2", done=result)
+        release = {make_release(1).artifact.digest, digest("d"), released.outputs["out"].digest}
+        split = {make_result("split", "new").outputs["out"].digest}
+        for keep, newest in ((0, results[3:]), (1, results[3:]), (3, results[1:])):
+            expected = release | split | {result.outputs["out"].digest for result in newest}
+            assert opened.reader.live_digests(keep) == opened.store.live_digests(keep) == expected
