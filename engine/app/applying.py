@@ -1,0 +1,185 @@
+"""Carrying out a plan: wires the adapters to the runtime, and nothing is done that the plan did not say."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from engine.app.planning import Planned
+from engine.app.workspace import Workspace
+from engine.core.graph import Graph
+from engine.core.plan import Conditional, ModelPlan, Run
+from engine.core.records import Artifact, StepResult, utc
+from engine.runtime.apply import Result, Runner, Task, apply_all, close_abandoned
+from engine.runtime.carry import Kinds, Means
+from engine.runtime.events import Event
+
+if TYPE_CHECKING:
+    from engine.adapters.sources.stat_cache import FileStatCache
+    from engine.ports import Executor
+
+
+def apply(
+    workspace: Workspace,
+    planned: Planned,
+    *,
+    tell: Callable[[Event], None],
+    stop: threading.Event,
+    on_kill: Callable[[Callable[[], None]], None],
+    lock_timeout: float = 0.0,
+    jobs: int | None = None,
+) -> list[Result]:
+    """Carry out `planned`, model by model, each under its lease; the results are in the plan's order.
+
+    `tell` gets every event, from several threads, one at a time. Set `stop`, and no further step begins; `on_kill`
+    is handed a function that ends the running steps too. A model without anything to do takes no lease.
+    Raises StalePlanError if `planned` was saved and used before, StateError if the state cannot be opened.
+    """
+    jobs = jobs or os.cpu_count() or 1
+    tasks = [_task(planned, name) for name, model in planned.models.items() if model.plan.changes]
+    with _runner(workspace, tell=tell, stop=stop, on_kill=on_kill, lock_timeout=lock_timeout, jobs=jobs) as runner:
+        if planned.saved is not None:
+            workspace.store.redeem(planned.saved, utc(runner.clock()))
+        done = {result.model: result for result in apply_all(tasks, runner)} if tasks else {}
+        close_abandoned([name for name in planned.models if name not in done], runner)
+    return [done.get(name) or _idle(planned, name) for name in planned.models]
+
+
+def _task(planned: Planned, name: str) -> Task:
+    model = planned.models[name]
+    return Task(
+        document=model.document,
+        spec_digest=model.plan.spec_digest,
+        graph=model.graph,
+        world=model.world,
+        plan=model.plan,
+        request=planned.request,
+    )
+
+
+def _idle(planned: Planned, name: str) -> Result:
+    from engine.runtime.apply import nothing_to_do
+
+    return nothing_to_do(planned.models[name].plan)
+
+
+@contextmanager
+def _runner(
+    workspace: Workspace,
+    tell: Callable[[Event], None],
+    stop: threading.Event,
+    on_kill: Callable[[Callable[[], None]], None],
+    lock_timeout: float,
+    jobs: int,
+) -> Iterator[Runner]:
+    from engine.adapters.executors.processes import ProcessExecutor
+    from engine.adapters.sources.stat_cache import FileStatCache
+    from engine.adapters.state import holder
+    from engine.runtime.environment import provenance
+    from engine.runtime.leases import LeaseKeeper
+
+    with ExitStack() as stack:
+        executor = stack.enter_context(ProcessExecutor(jobs=jobs))
+        registry = workspace.registry
+        stack.callback(registry.close)
+        killed = threading.Event()
+
+        def kill() -> None:
+            killed.set()
+            executor.cancel()
+            registry.cancel()
+
+        def prefetch(plan: ModelPlan, graph: Graph) -> None:
+            coming = {graph.by_name[a.step].kind for a in plan.actions if isinstance(a, Run | Conditional)}
+            if coming & {"check_data", "split", "train", "evaluate"}:
+                executor.prefetch()
+            if coming & {"register", "deploy"}:
+                registry.prefetch()
+
+        on_kill(kill)
+        stats = FileStatCache(workspace.cache_file)
+        stack.callback(stats.flush)
+        store = workspace.store
+        me = holder.this_process()
+        leases = LeaseKeeper(store, me, stop, wait_seconds=lock_timeout)
+        stack.callback(leases.close)
+        yield Runner(
+            means=_means(workspace, executor, stats, holder.actor(me), killed),
+            ledger=store,
+            state=store,
+            reader=_Lookup(workspace),
+            leases=leases,
+            home=workspace.home,
+            provenance=provenance(workspace.root),
+            tell=_one_at_a_time(tell),
+            stop=stop,
+            history=store,
+            prefetch=prefetch,
+            clock=lambda: datetime.now(timezone.utc),
+            jobs=jobs,
+        )
+
+
+def _means(
+    workspace: Workspace, executor: Executor, stats: FileStatCache, actor: str, killed: threading.Event
+) -> Means:
+    from engine import kinds
+    from engine.adapters.executors.processes import finished_before
+    from engine.adapters.sources.data import DataSources
+    from engine.spec.references import list_references
+
+    source = DataSources(stats)
+    return Means(
+        project=workspace.root,
+        kinds=Kinds(worker=kinds.WORKER_STEPS, inline=kinds.INLINE_STEPS),
+        artifacts=workspace.artifacts,
+        executor=executor,
+        registry=workspace.registry,
+        releases=workspace.store,
+        reader=workspace.store,
+        source=source,
+        stats=stats,
+        finished_before=finished_before,
+        resolve_secret=workspace.resolve,
+        secrets_in=list_references,
+        weight_of=_weight_of,
+        lineage=workspace.store.lineage().lineage,
+        actor=actor,
+        killed=killed,
+    )
+
+
+def _weight_of(deployment: Mapping[str, Any]) -> float:
+    """How much traffic a new release gets first, by its strategy; a fraction."""
+    from engine.kinds import INITIAL_WEIGHTS
+
+    weight: float = INITIAL_WEIGHTS[str(deployment["strategy"])](deployment)
+    return weight
+
+
+class _Lookup:
+    """What planning under the lease may look up: the state as it is now, and the artifact store."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._store = workspace.store
+        self._artifacts = workspace.artifacts
+
+    def result(self, model: str, step: str, fingerprint: str) -> StepResult | None:
+        return self._store.result(model, step, fingerprint)
+
+    def has(self, artifact: Artifact) -> bool:
+        return self._artifacts.has(artifact)
+
+
+def _one_at_a_time(tell: Callable[[Event], None]) -> Callable[[Event], None]:
+    lock = threading.Lock()
+
+    def told(event: Event) -> None:
+        with lock:
+            tell(event)
+
+    return told

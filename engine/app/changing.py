@@ -1,0 +1,144 @@
+"""Changing things by hand: endpoints, leases, taints, and the upkeep of the state.
+
+Every change is made under the model's lease, or recorded in the audit log with who asked for it. Raises UsageError for
+what is not there, LockedError while a run holds the model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.app.inspecting import refuse_unknown
+from engine.app.workspace import HOME, PROJECT_FILE, Workspace
+from engine.core import endpoint as endpoints
+from engine.core.records import Endpoint, Lease
+from engine.errors import StateError, TransientError
+
+
+@dataclass(frozen=True)
+class EndpointChange:
+    """An endpoint before and after. `unmirrored`: why the registry's aliases could not follow, empty if they did."""
+
+    before: Endpoint
+    after: Endpoint
+    unmirrored: str = ""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What a collection removed, or (`dry_run`) would remove: bytes."""
+
+    bytes: int
+    dry_run: bool
+
+
+def promote(workspace: Workspace, model: str, *, lock_timeout: float = 0.0) -> EndpointChange:
+    """Make the candidate the stable release."""
+    return _change(workspace, model, endpoints.promote, "promoted by hand", lock_timeout)
+
+
+def abort(workspace: Workspace, model: str, reason: str, *, lock_timeout: float = 0.0) -> EndpointChange:
+    """Send the candidate away; its deployment stays parked until the spec, the data or the code changes."""
+    text = reason or "by hand"
+    return _change(workspace, model, lambda before: endpoints.abort(before, text), f"aborted: {text}", lock_timeout)
+
+
+def release_lock(workspace: Workspace, model: str) -> Lease:
+    """Take the lease away from whoever holds it; that run cannot write any more."""
+    return _existing(workspace).store.force_release(model, actor=_actor())
+
+
+def taint(workspace: Workspace, model: str, step: str) -> None:
+    """Make a step run again at the next apply."""
+    _existing(workspace).store.taint(model, step, actor=_actor())
+
+
+def remove(workspace: Workspace, model: str) -> None:
+    """Forget a model. The registry's versions and the audit log stay."""
+    _existing(workspace).store.rm(model, actor=_actor())
+
+
+def backup(workspace: Workspace, path: Path) -> None:
+    """Copy the state, as of one moment, into a new file."""
+    _existing(workspace).store.backup(path)
+
+
+def collect_garbage(workspace: Workspace, *, keep: int, dry_run: bool) -> Garbage:
+    """Remove artifacts that nothing needs: no release, and none of the `keep` newest results of a step.
+
+    All environments share the artifacts, so all their states are asked. Every model is held meanwhile, so that no run
+    stores anything.
+    """
+    sharing = [Workspace(workspace.root, name) for name in _environments(workspace)]
+    sharing = [other for other in sharing if other.stores["artifacts"] == workspace.stores["artifacts"]]
+    needed: set[str] = set()
+    with ExitStack() as held:
+        for other in sharing:
+            if not other.reader.lineage().lineage:
+                continue
+            if not dry_run:
+                for model in other.reader.list_models():
+                    held.enter_context(_held(other, model, 0.0))
+            needed |= other.reader.live_digests(keep)
+        return Garbage(workspace.artifacts.collect(needed, dry_run=dry_run), dry_run)
+
+
+def _change(
+    workspace: Workspace, model: str, transition: Callable[[Endpoint], Endpoint], reason: str, lock_timeout: float
+) -> EndpointChange:
+    from engine.runtime.carry import mirror
+
+    refuse_unknown(model, workspace.reader.list_models())
+    registry = workspace.registry
+    try:
+        with _held(workspace, model, lock_timeout) as lease:
+            before = workspace.store.models([model])[model].endpoint or Endpoint(model)
+            after = transition(before)
+            workspace.store.set_endpoint(lease, before, after, actor=_actor(), reason=reason)
+            try:
+                mirror(registry, after)
+            except TransientError as error:
+                return EndpointChange(before, after, error.message)
+    finally:
+        registry.close()
+    return EndpointChange(before, after)
+
+
+@contextmanager
+def _held(workspace: Workspace, model: str, lock_timeout: float) -> Iterator[Lease]:
+    from engine.adapters.state import holder
+    from engine.runtime.leases import LeaseKeeper
+
+    keeper = LeaseKeeper(workspace.store, holder.this_process(), threading.Event(), wait_seconds=lock_timeout)
+    try:
+        with keeper.hold(model, lambda: None) as lease:
+            yield lease
+    finally:
+        keeper.close()
+
+
+def _existing(workspace: Workspace) -> Workspace:
+    """The workspace, if it has a state: looking after one must not make one."""
+    if not workspace.reader.lineage().lineage:
+        raise StateError("there is no state here yet", remedy="It is made by the first engine apply.")
+    return workspace
+
+
+def _environments(workspace: Workspace) -> list[str | None]:
+    """Every environment that there may be a state of: None, those of engine.yaml, and those with a folder."""
+    from engine.spec.project import load_project
+
+    declared = load_project(workspace.project_text, PROJECT_FILE).environments
+    folder = workspace.root / HOME / "envs"
+    present = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    return [None, *sorted({*declared, *present})]
+
+
+def _actor() -> str:
+    from engine.adapters.state import holder
+
+    return holder.actor(holder.this_process())

@@ -1,0 +1,175 @@
+"""Planning anew: validated document → graph → observations → `core.planner.make_plan`, and a memo of what came out.
+
+A plan with nothing to do is remembered with all that it depended on, so that the next one can be quick.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from engine.adapters.sources.data import DataSources
+from engine.adapters.sources.stat_cache import FileStatCache
+from engine.app.cache import Cache, Memo
+from engine.app.documents import SpecDocument, load_specs, place_of
+from engine.app.planning import Inquiry, PlannedModel, TriggerState, stat_of, triggers_of
+from engine.app.workspace import Workspace
+from engine.core.canonical import canonical_json
+from engine.core.fingerprint import Observations
+from engine.core.graph import Graph
+from engine.core.plan import ModelPlan, Request, Reuse
+from engine.core.planner import make_plan
+from engine.core.records import Artifact, StepResult, utc
+from engine.errors import Diagnostic, SpecError, UsageError
+from engine.runtime.observe import World, look, source_of
+from engine.steps.lifecycle import build_graph
+
+RACY_SECONDS = 2.0  # a file changed so lately may change again within one tick of the file system's clock
+
+
+def plan_afresh(inquiry: Inquiry, files: Sequence[str], memos: Mapping[str, Memo]) -> dict[str, PlannedModel]:
+    """Plan the specs in `files`, all of whose mistakes come in one SpecError."""
+    return _Fresh(inquiry).plan(files, memos)
+
+
+def load_one(inquiry: Inquiry, file: str) -> tuple[SpecDocument, World]:
+    """The document and the observations of a model that was planned from a memo."""
+    [spec] = load_specs(inquiry.workspace, {file: inquiry.texts[file]}, inquiry.keys, inquiry.variables)
+    return spec, _Fresh(inquiry).look(spec)[1]
+
+
+class _Fresh:
+    def __init__(self, inquiry: Inquiry) -> None:
+        self._inquiry = inquiry
+        self._workspace = inquiry.workspace
+        self._stats = FileStatCache(inquiry.workspace.cache_file)
+        self._sources = DataSources(self._stats)
+
+    def plan(self, files: Sequence[str], memos: Mapping[str, Memo]) -> dict[str, PlannedModel]:
+        """Every model of `files`, by file."""
+        texts = {file: self._inquiry.texts[file] for file in files}
+        specs = load_specs(self._workspace, texts, self._inquiry.keys, self._inquiry.variables)
+        states = self._workspace.reader.models([spec.document["name"] for spec in specs])
+        reader = _Reader(self._workspace)
+        planned: dict[str, PlannedModel] = {}
+        fresh: list[Memo] = []
+        mistakes: list[Diagnostic] = []
+        for spec in specs:
+            name = spec.document["name"]
+            try:
+                graph, world = self.look(spec)
+            except UsageError as error:
+                mistakes.append(self._placed(spec, error))
+                continue
+            observations = self._with_registry(world, name)
+            model = make_plan(graph, spec.digest, states[name], reader, observations, self._inquiry.request)
+            triggers = self._triggers(spec, memos.get(spec.file))
+            seen = World(observations, world.links, world.watched)
+            planned[spec.file] = PlannedModel(spec.file, model, triggers, partial(_same, spec, seen))
+            memo = self._memo(spec, model, triggers, world)
+            if memo is not None:
+                fresh.append(memo)
+        if mistakes:
+            raise SpecError(mistakes)
+        self._stats.flush()
+        Cache(self._workspace.cache_file).keep({}, fresh)
+        return planned
+
+    def _placed(self, spec: SpecDocument, error: UsageError) -> Diagnostic:
+        """What could not be observed, at the place in the spec that names it."""
+        pointer = "/data/source" if error.message.startswith("data.source") else ""
+        text = self._inquiry.texts[spec.file]
+        place = place_of(self._workspace, spec, text, self._inquiry.variables, pointer)
+        return Diagnostic(place.file, place.line, place.column, error.message, error.remedy)
+
+    def look(self, spec: SpecDocument) -> tuple[Graph, World]:
+        """The graph of a spec, and what there is to observe for it."""
+        graph = build_graph(spec.document)
+        root, packages = self._workspace.root, self._inquiry.packages
+        return graph, look(graph, spec.document, root, self._stats, self._sources, packages)
+
+    def _with_registry(self, world: World, name: str) -> Observations:
+        if not self._inquiry.request.refresh:
+            return world.observations
+        registry, known = self._workspace.registry, self._workspace.reader.releases(name)
+        found = [registry.find(name, release.key) for release in known]
+        versions = frozenset(registered.version for registered in found if registered is not None)
+        return replace(world.observations, aliases=registry.aliases(name), versions=versions)
+
+    def _triggers(self, spec: SpecDocument, memo: Memo | None) -> tuple[TriggerState, ...]:
+        now = utc(self._inquiry.now)
+        if memo is not None and memo.spec_key == spec.key and (memo.expires is None or memo.expires > now):
+            return triggers_of(json.loads(memo.payload))
+        return tuple(trigger_states(spec.document["retrain_trigger"], self._inquiry.now))
+
+    def _memo(
+        self, spec: SpecDocument, model: ModelPlan, triggers: Sequence[TriggerState], world: World
+    ) -> Memo | None:
+        """A memo of a plan with nothing to do; None where a change might hide from the clock of the file system."""
+        if self._inquiry.request != Request() or not all(isinstance(action, Reuse) for action in model.actions):
+            return None
+        artifacts = [a for action in model.actions if isinstance(action, Reuse) for a in action.result.outputs.values()]
+        objects = [path for artifact in artifacts for path in self._workspace.artifacts.places(artifact)]
+        source = source_of(spec.document)
+        if not self._sources.is_local(source) and world.observations.contents["data"] is not None:
+            return None  # it has to be asked each time
+        data = self._sources.watched(source, self._workspace.root)
+        watched = [(path, stat_of(path)) for path in (*data, *world.watched)]
+        newest = max((stat[1] for _, stat in watched if stat), default=0)
+        if newest > (time.time() - RACY_SECONDS) * 1e9:
+            return None
+        payload = {
+            "name": model.name,
+            "spec_digest": model.spec_digest,
+            "actions": [[a.step, a.result.summary] for a in model.actions if isinstance(a, Reuse)],
+            "endpoint": model.endpoint.__dict__ if model.endpoint else None,
+            "triggers": [trigger.__dict__ for trigger in triggers],
+        }
+        return Memo(
+            file=spec.file,
+            spec_key=spec.key,
+            world_key=self._inquiry.world_key,
+            serial=model.serial,
+            expires=min((trigger.next for trigger in triggers if trigger.next), default=None),
+            watched=canonical_json([*watched, *((path, None) for path in objects)]),
+            payload=canonical_json(payload),
+        )
+
+
+class _Reader:
+    """What `make_plan` may look up."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def result(self, model: str, step: str, fingerprint: str) -> StepResult | None:
+        return self._workspace.reader.result(model, step, fingerprint)
+
+    def has(self, artifact: Artifact) -> bool:
+        return self._workspace.artifacts.has(artifact)
+
+
+def trigger_states(block: Mapping[str, Any] | None, now: datetime) -> Iterable[TriggerState]:
+    """What there is to say of a spec's triggers now; what acts on them is the controller."""
+    if block is None:
+        yield TriggerState("manual", "only by hand: engine apply")
+        return
+    for trigger in [*block.get("any_of", ()), *block.get("all_of", ())] or [block]:
+        if "any_of" in trigger or "all_of" in trigger:
+            yield from trigger_states(trigger, now)
+        elif trigger["type"] == "scheduled":
+            from engine.triggers.wall_clock import next_fire
+
+            fires = next_fire(trigger, now)
+            yield TriggerState("scheduled", trigger["cron"], utc(fires) if fires else None)
+        else:
+            yield TriggerState(trigger["type"], "")
+
+
+def _same(spec: SpecDocument, world: World) -> tuple[SpecDocument, World]:
+    return spec, world

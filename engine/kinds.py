@@ -1,0 +1,67 @@
+"""The tables of built-in kinds: name → `"module:attribute"`, loaded when used.
+
+A new kind is one file, one line here and one example in `specs/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.ports import StepFunction
+from engine.spec.kinds import Kinds, KindTable
+
+KINDS = Kinds(
+    triggers=KindTable(
+        {
+            "scheduled": "engine.triggers.scheduled:Block",
+            "drift": "engine.triggers.drift:Block",
+            "performance": "engine.triggers.performance:Block",
+            "data": "engine.triggers.data:Block",
+            "freshness": "engine.triggers.freshness:Block",
+            "webhook": "engine.triggers.webhook:Block",
+            "upstream": "engine.triggers.upstream:Block",
+            "manual": "engine.triggers.manual:Block",
+        }
+    ),
+    gates=KindTable(
+        {
+            "baseline": "engine.gates.baseline:Block",
+            "champion": "engine.gates.champion:Block",
+            "fairness": "engine.gates.fairness:Block",
+            "slices": "engine.gates.slices:Block",
+            "latency_p99": "engine.gates.latency:Block",
+            "metric": "engine.gates.threshold:Block",  # last: other gates may name a metric too
+        }
+    ),
+    strategies=KindTable(
+        {
+            "recreate": "engine.strategies.recreate:Block",
+            "canary": "engine.strategies.canary:Block",
+            "blue_green": "engine.strategies.blue_green:Block",
+            "shadow": "engine.strategies.shadow:Block",
+            "ab_test": "engine.strategies.ab_test:Block",
+        }
+    ),
+)
+
+WORKER_STEPS: Mapping[str, str] = {
+    "snapshot": "engine.adapters.sources.remote:run",
+    "check_data": "engine.steps.check_data:run",
+    "command": "engine.steps.command:run",
+    "split": "engine.steps.split:run",
+    "train": "engine.steps.train:run",
+    "evaluate": "engine.steps.evaluate:run",
+}
+"""What runs in a worker process, by step kind."""
+
+INLINE_STEPS: Mapping[str, StepFunction] = KindTable({"validate": "engine.steps.validate:run"})
+"""What is quick and runs in the engine's own process, by step kind."""
+
+INITIAL_WEIGHTS: Mapping[str, Callable[[Mapping[str, Any]], float]] = KindTable(
+    {
+        "recreate": "engine.strategies.recreate:initial_weight",
+        "canary": "engine.strategies.canary:initial_weight",
+    }
+)
+"""How much traffic a new release gets first, by strategy; a fraction 0-1."""
