@@ -1,0 +1,62 @@
+"""Telling of a change of an endpoint, and the option that waits for a model; for `promote` and `abort`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from engine.app.changing import EndpointChange
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3 only
+    """`90`, `30s`, `10m`, `2h`, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds of a text."""
+        if isinstance(value, float):
+            return value
+        unit = {"s": 1, "m": 60, "h": 3600}.get(value[-1:], 0)
+        number = value[:-1] if unit else value
+        try:
+            seconds = float(number) * (unit or 1)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < 1e9:
+            self.fail(f'"{value}" is not a duration; write it like 30s, 10m or 2h', param, ctx)
+        return seconds
+
+
+lock_timeout_option = click.option(
+    "--lock-timeout",
+    type=Duration(),
+    default=0.0,
+    metavar="DURATION",
+    help="Wait so long for a model that another run holds (30s, 10m).",
+)
+
+
+def echo_endpoint_change(change: EndpointChange, *, as_json: bool) -> int:
+    """Print the endpoint's new state; a registry that could not follow is told on stderr."""
+    from engine.cli.plan_text import endpoint_text
+
+    if as_json:
+        import json
+
+        document = {
+            "format_version": 1,
+            "before": dict(vars(change.before)),
+            "endpoint": dict(vars(change.after)),
+            "registry": change.unmirrored or None,
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    else:
+        click.echo(f"{click.style(change.after.model, bold=True)}: {endpoint_text(change.after)}")
+    if change.unmirrored:
+        warning = click.style("warning:", fg="yellow")
+        click.echo(f"{warning} the registry's aliases could not follow: {change.unmirrored}", err=True)
+        click.echo("They will with: engine plan --refresh, then engine apply", err=True)
+    return 0

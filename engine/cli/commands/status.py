@@ -1,0 +1,91 @@
+"""`engine status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.shape import Settings, define, json_option
+
+if TYPE_CHECKING:
+    from engine.app.inspecting import ModelStatus
+
+
+@define(
+    "status",
+    examples="""
+    engine status
+    engine status customer_churn
+    engine status --env prod --json
+    """,
+)
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@json_option
+@click.pass_obj
+def command(settings: Settings, /, models: tuple[str, ...], as_json: bool) -> int:
+    """Show what is live and how the last runs went. Reads the state only; `engine plan` compares it with the specs."""
+    from engine.app.inspecting import status
+
+    found = status(settings.workspace(), models)
+    if as_json:
+        import json
+
+        document = {"format_version": 1, "models": [_document(model) for model in found]}
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    elif not found:
+        click.echo("Nothing was applied here yet. Begin with: engine plan")
+    else:
+        click.echo(_text(found))
+    return 0
+
+
+def _text(models: list[ModelStatus]) -> str:
+    from engine.cli.plan_text import endpoint_text
+    from engine.cli.tables import render_table
+    from engine.cli.words import when
+
+    rows = []
+    for model in models:
+        run = model.last_run
+        rows.append(
+            (
+                model.name,
+                endpoint_text(model.endpoint),
+                run.status.value if run else "",
+                when(run.started_at) if run else "",
+                model.holder,
+            )
+        )
+    table = render_table(("model", "endpoint", "last run", "started", "held by"), rows)
+    messages = [
+        f"{model.name}: {model.last_run.message}" for model in models if model.last_run and model.last_run.message
+    ]
+    return "\n".join([table, *([""] if messages else []), *messages])
+
+
+def _document(model: ModelStatus) -> dict[str, Any]:
+    run, release = model.last_run, model.release
+    return {
+        "name": model.name,
+        "endpoint": dict(vars(model.endpoint)) if model.endpoint else None,
+        "release": {
+            "version": release.version,
+            "uri": release.registry_uri,
+            "run_id": release.run_id,
+            "created_at": release.created_at,
+            "metrics": release.evidence.get("metrics"),
+        }
+        if release
+        else None,
+        "last_run": {
+            "run_id": run.run_id,
+            "status": run.status.value,
+            "started_at": run.started_at,
+            "finished_at": run.finished_at,
+            "message": run.message,
+        }
+        if run
+        else None,
+        "held_by": model.holder or None,
+    }
