@@ -1,0 +1,73 @@
+"""Projects to start from: made once for all workers of a test run, and copied."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from harness import Life, copy_of, make_project
+
+from engine.adapters.registries.mlflow import MlflowRegistry
+
+
+@pytest.fixture(scope="session")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the projects `new` (its registry is empty), `validated` and `done`, each uninterrupted."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "crash-projects"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "ready").exists():
+            _make(shared)
+            (shared / "ready").touch()
+    return shared
+
+
+def _make(shared: Path) -> None:
+    new = make_project(shared / "new")
+    registry = MlflowRegistry(f"sqlite:///{new.home}/mlflow.db", log=new.home / "mlflow.log")
+    registry.aliases("tiny")  # makes the database, which takes seconds
+    registry.close()
+    (new.home / ".gitignore").write_text("*\n")
+    validated = copy_of(new, shared / "validated")
+    ended = validated.apply("", "--target", "validate")
+    assert ended.code == 0, ended.text
+    done = copy_of(validated, shared / "done")
+    done.settle()
+    (shared / "outcome").write_text(json.dumps(_plain(done.outcome())))
+    (shared / "seen").write_text((validated.seen_file).read_text() + done.seen_file.read_text())
+
+
+@pytest.fixture
+def life(projects: Path, tmp_path: Path) -> Callable[..., Life]:
+    """Makes a copy of a project."""
+    return lambda stage="new", name="project": copy_of(Life(projects / stage), tmp_path / name)
+
+
+@pytest.fixture
+def same(projects: Path) -> Callable[..., None]:
+    """Settles a life and asserts that it is, in all that matters, like one that nothing happened to.
+
+    With the name of a step, as far as that step: it spares the time of all that comes after it.
+    """
+
+    def compare(one: Life, target: str = "") -> None:
+        one.settle(target)
+        outcome = _plain(one.outcome())
+        expected = json.loads((projects / "outcome").read_text())
+        if target:
+            assert target in outcome["steps"]
+            assert outcome["steps"].items() <= expected["steps"].items()
+            assert outcome["attempts"] == {}
+        else:
+            assert outcome == expected
+
+    return compare
+
+
+def _plain(outcome: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(outcome))
