@@ -1,11 +1,13 @@
 """Ctrl-C during an apply: the first lets the running steps finish, the second ends them at once.
 
-SIGTERM, which a CI system or a container sends, counts as the first Ctrl-C. Signal handlers run in the main thread
-between two of its instructions, so they only set an event, leave a note and call a function that was handed in.
+SIGTERM, which a CI system or a container sends, counts as the first Ctrl-C. A signal handler runs between any two
+instructions of the main thread, even of another handler or of a write to the terminal, so it only counts: all that
+takes a lock is done by a thread that waits for signals.
 """
 
 from __future__ import annotations
 
+import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -17,19 +19,25 @@ STOPPING = "Stopping at once."
 
 
 class Interrupts:
-    """While it is open, signals set `stop`, then call what `on_kill` was given."""
+    """While it is open, the first signal sets `stop`; the second calls what `on_kill` was or will be given."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self.stop = threading.Event()
         self._note = note
         self._kill: Callable[[], None] = lambda: None
+        self._killed = threading.Event()
         self._before: dict[signal.Signals, Any] = {}
+        self._arrived: queue.SimpleQueue[bool] = queue.SimpleQueue()  # its `put` may be interrupted by itself
+        self._waiting = threading.Thread(target=self._answer, name="interrupts", daemon=True)
 
     def on_kill(self, kill: Callable[[], None]) -> None:
-        """What the second signal calls."""
+        """What the second signal calls, perhaps twice."""
         self._kill = kill
+        if self._killed.is_set():
+            kill()
 
     def __enter__(self) -> Interrupts:
+        self._waiting.start()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._handle)
         return self
@@ -39,12 +47,18 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._arrived.put(False)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.stop.is_set():
-            self.stop.set()
-            self._note(FINISHING)
+        self._arrived.put(True)
+
+    def _answer(self) -> None:
+        if not self._arrived.get():
+            return
+        self.stop.set()
+        self._note(FINISHING)
+        if not self._arrived.get():
             return
         self._note(STOPPING)
-        # In a thread of its own: what it needs may be locked by the very code that this handler interrupted.
-        threading.Thread(target=self._kill, daemon=True).start()
+        self._killed.set()
+        self._kill()

@@ -66,3 +66,9 @@ def sleep_with_grandchildren(context: StepContext) -> StepOutcome:
 
 def forget_output(context: StepContext) -> StepOutcome:
     return StepOutcome()
+
+
+def sleep(context: StepContext) -> StepOutcome:
+    """Sleep for a minute."""
+    time.sleep(60)
+    return StepOutcome()

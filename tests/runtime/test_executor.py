@@ -161,6 +161,25 @@ def test_nothing_outlives_its_end(request_of: Requests, tmp_path: Path, monkeypa
     executor.close()
 
 
+def test_a_step_is_cancelled_while_its_process_is_made(request_of: Requests, monkeypatch_module: Any) -> None:
+    for i in range(10):
+        with ProcessExecutor(jobs=1, preload=()) as executor:
+            executor.prefetch()
+            assert executor._template is not None
+            known = executor._template.pid_of
+
+            def cancelled_meanwhile(job: int, known: Callable[[int], int] = known, one: Any = executor) -> int:
+                pid = known(job)
+                one.cancel()
+                return pid
+
+            executor._template.pid_of = cancelled_meanwhile  # type: ignore[method-assign]
+            started = time.monotonic()
+            with pytest.raises(StepCancelledError, match="was cancelled"):
+                executor.run(request_of("sleep", f"step{i}"), quiet)
+            assert time.monotonic() - started < 30
+
+
 def test_steps_run_side_by_side(warm: ProcessExecutor, request_of: Requests) -> None:
     outcomes: dict[str, StepOutcome] = {}
     threads = [

@@ -62,12 +62,17 @@ def serve(channel: socket.socket, preload: list[str]) -> None:
                     break
                 request = json.loads(data)
                 template = os.getpid()
+                ready_read, ready_write = os.pipe()
                 pid = os.fork()
                 if pid == 0:
                     selector.close()
                     channel.close()
-                    _child(request, template, *descriptors)
+                    os.close(ready_read)
+                    _child(request, template, ready_write, *descriptors)
                 children[pid] = request["job"]
+                os.close(ready_write)
+                os.read(ready_read, 1)  # until it has a session: whoever knows the pid may end the session by it
+                os.close(ready_read)
                 _report(channel, job=request["job"], pid=pid)
                 for descriptor in descriptors:
                     os.close(descriptor)
@@ -97,9 +102,10 @@ def _kill_session(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _child(request: Mapping[str, Any], template: int, answer: int, log: int) -> NoReturn:
-    """Run the step in this process and never return."""
+def _child(request: Mapping[str, Any], template: int, ready: int, answer: int, log: int) -> NoReturn:
+    """Run the step in this process and never return. Closes `ready` once its session exists."""
     os.setsid()
+    os.close(ready)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != template:  # it died before the line above
