@@ -111,10 +111,12 @@ class Release:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Who serves a model. Exactly one stable release once there is any; a candidate has a weight in (0, 1).
+    """Who serves a model. Exactly one stable release once there is any.
 
-    Every change raises `generation` by one. `deployed` is the fingerprint of the deploy step that was carried out
-    last; `aborted` is set when its candidate was sent away, and parks that deployment until the spec changes.
+    A candidate has a weight in [0, 1), its share of the traffic; `mirror` is the share of requests of which it gets a
+    copy without answering anybody. Every change raises `generation` by one. `deployed` is the fingerprint of the deploy
+    step that was carried out last; `aborted` is set when its candidate was sent away, and parks that deployment until
+    the spec changes.
     """
 
     model: str
@@ -125,6 +127,7 @@ class Endpoint:
     deployed: str = ""
     aborted: str = ""  # why, and by whom; empty when it was not
     previous: int | None = None  # the release that was stable before
+    mirror: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -258,7 +258,13 @@ class Carrier:
         after = before
         if before.deployed != work.fingerprint.digest:
             weight = means.weight_of(self._subject.document["deployment"])
-            after = endpoints.deploy(before, version, weight=weight, fingerprint=work.fingerprint.digest)
+            at_once = before.stable in (None, version) or weight == 1
+            digest = work.fingerprint.digest
+            after = (
+                endpoints.deploy(before, version, fingerprint=digest)
+                if at_once
+                else endpoints.offer(before, version, weight=weight, fingerprint=digest)
+            )
             failpoint("deploy.record")
             reason = f"apply, run {work.run_id}"
             means.releases.set_endpoint(work.lease, before, after, actor=means.actor, reason=reason)

@@ -169,7 +169,7 @@ class Simulation:
         before = self.endpoint or Endpoint("m")
         if before.deployed != work.fingerprint.digest:
             version = self.versions[next(iter(self._fingerprints("register", work.inputs["release"].digest)))]
-            self.endpoint = deploy(before, version, weight=1.0, fingerprint=work.fingerprint.digest)
+            self.endpoint = deploy(before, version, fingerprint=work.fingerprint.digest)
 
     def _fingerprints(self, step: str, output: str) -> Iterable[str]:
         return (
