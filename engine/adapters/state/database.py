@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import tenacity
 
-from engine.adapters.state.queries import Fetch, Row
+from engine.adapters.state.queries import Fetch
 from engine.adapters.state.transaction import Transaction
 from engine.errors import EngineError, IntegrityError, StateError, TransientError
 from engine.failpoints import failpoint
@@ -33,8 +33,6 @@ PATIENCE_SECONDS = 120.0
 """How long to wait for other writers, or for a server to come back."""
 
 _WRITER_KEPT = timedelta(days=30)
-
-_META = "SELECT lineage, serial, audit_count, audit_head FROM meta"
 
 
 class _TryAgainError(Exception):
@@ -120,14 +118,9 @@ class Database:
             else:
                 self._run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", {})
 
-    def _begin_write(self) -> Row:
+    def _begin_write(self) -> None:
         self._open()
-        if self._is_sqlite:
-            self._run("BEGIN IMMEDIATE", {})
-            row: Row = self._run(_META, {}).fetchone()
-        else:
-            row = self._run(_META + " FOR UPDATE", {}).fetchone()
-        return row
+        self._run("BEGIN IMMEDIATE" if self._is_sqlite else "SELECT serial FROM meta FOR UPDATE", {})
 
     def _may_succeed_later(self, error: Exception) -> bool:
         if self._is_sqlite:
@@ -141,10 +134,9 @@ class Database:
     def _write_once(self, body: Callable[[Transaction], T]) -> T:
         try:
             with self._failures_translated():
-                transaction = Transaction(self._run, self._now(), self._begin_write())
+                self._begin_write()
+                transaction = Transaction(self._run, self._now())
                 result = body(transaction)
-                if transaction.dirty:
-                    self._store_meta(transaction)
                 key = self._leave_key(transaction)
                 self._check_file()
                 failpoint("state.commit")
@@ -163,12 +155,6 @@ class Database:
                 f"{self._file} was removed or replaced while it was in use",
                 remedy="Nothing was changed. Put the state back in its place, or plan again.",
             )
-
-    def _store_meta(self, transaction: Transaction) -> None:
-        self._run(
-            "UPDATE meta SET serial = :serial, audit_count = :count, audit_head = :head",
-            {"serial": transaction.serial, "count": transaction.head.count, "head": transaction.head.hash},
-        )
 
     def _commit(self, key: str) -> None:
         try:
@@ -247,9 +233,8 @@ class Database:
             positions = getattr(made, "positiontup", None)
             compiled = self._compiled[sql] = (str(made), None if positions is None else tuple(positions))
         text, positions = compiled
-        cursor = self._connection.cursor()
-        cursor.execute(text, parameters if positions is None else [parameters[name] for name in positions])
-        return cursor
+        values = parameters if positions is None else [parameters[name] for name in positions]
+        return self._connection.execute(text, values)
 
     def _rollback(self) -> None:
         if self._connection is not None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from engine.adapters.state import holder as holders
 from engine.adapters.state.queries import artifact_json, find_lease, outputs_text
@@ -20,8 +21,55 @@ from engine.errors import EngineError, FencedError, IntegrityError, StateError
 DURATIONS_KEPT = 5
 """How many of a step's last durations planning gets to see."""
 
+_PROOF = (
+    "SELECT leases.holder, leases.token, runs.model, runs.status, steps.step, steps.head, steps.id, steps.run_id,"
+    " steps.fingerprint, steps.status, steps.message, steps.recent FROM leases"
+    " LEFT JOIN runs ON runs.run_id = :run_id"
+    " LEFT JOIN steps ON steps.model = :model AND steps.step IN (:first, :second) AND steps.head IS NOT NULL"
+    " WHERE leases.model = :model"
+)
+_RECORDED = (
+    "SELECT components, outputs, facts, summary, verdict FROM steps WHERE model = :model AND step = :step"
+    " AND fingerprint = :fingerprint AND run_id = :run_id AND status = 'done'"
+)
+_OUTCOME = (
+    "status",
+    "head",
+    "components",
+    "outputs",
+    "facts",
+    "summary",
+    "verdict",
+    "seconds",
+    "recent",
+    "finished_at",
+)
+_FULFIL = f"UPDATE steps SET {', '.join(f'{name} = :{name}' for name in (*_OUTCOME, 'message'))} WHERE id = :id"  # noqa: S608 - constants
+_ADDED = ("run_id", "model", "step", "fingerprint", *_OUTCOME, "started_at", "message")
+_ADD = f"INSERT INTO steps ({', '.join(_ADDED)}) VALUES ({', '.join(f':{name}' for name in _ADDED)})"  # noqa: S608 - constants
+
 
 # ── proofs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Head:
+    """The row that stands for a step: its newest result, or an attempt that is newer than that."""
+
+    id: int
+    run_id: str
+    fingerprint: str
+    status: str
+    message: str
+    recent: str | None
+
+    def is_for(self, run_id: str, fingerprint: str) -> bool:
+        """Whether it belongs to this run and fingerprint."""
+        return (self.run_id, self.fingerprint) == (run_id, fingerprint)
+
+
+Heads: TypeAlias = Mapping[tuple[str, str], Head]
+"""By step and `result` or `attempt`."""
 
 
 def prove(tx: Transaction, lease: Lease) -> None:
@@ -31,19 +79,31 @@ def prove(tx: Transaction, lease: Lease) -> None:
     """
     found = find_lease(tx.fetch, lease.model)
     if found is None or found[:2] != (lease.holder, lease.token):
-        now_held = f"{holders.pretty(found[0])} has it now" if found and found[0] else "it was released"
-        raise FencedError(
-            f"this run lost its lease of {lease.model}: {now_held}", remedy="Nothing was written. Plan again."
-        )
+        raise _fenced(lease, found[0] if found else None)
 
 
-def prove_run(tx: Transaction, lease: Lease, run_id: str) -> None:
-    """Raises FencedError without the lease, StateError when the run is not a running one of its model."""
-    prove(tx, lease)
-    rows = tx.fetch("SELECT model, status FROM runs WHERE run_id = :run_id", {"run_id": run_id})
-    if not rows or rows[0] != (lease.model, RunStatus.RUNNING.value):
-        what = f"it is {rows[0][1]} for {rows[0][0]}" if rows else "it is not known"
+def prove_run(tx: Transaction, lease: Lease, run_id: str, *steps: str) -> Heads:
+    """The heads of some steps (two at most), after proving that they may be written.
+
+    Raises FencedError without the lease, StateError when the run is not a running one of its model. One query answers
+    all of it, because this precedes every step's record.
+    """
+    first, second = (*steps, "", "")[:2]
+    rows = tx.fetch(_PROOF, {"model": lease.model, "run_id": run_id, "first": first, "second": second})
+    if not rows or rows[0][:2] != (lease.holder, lease.token):
+        raise _fenced(lease, rows[0][0] if rows else None)
+    model, status = rows[0][2:4]
+    if (model, status) != (lease.model, RunStatus.RUNNING.value):
+        what = "it is not known" if model is None else f"it is {status} for {model}"
         raise StateError(f"run {run_id} is not a running run of {lease.model}: {what}")
+    return {row[4:6]: Head(*row[6:]) for row in rows if row[4] is not None}
+
+
+def _fenced(lease: Lease, holder: str | None) -> FencedError:
+    now_held = f"{holders.pretty(holder)} has it now" if holder else "it was released"
+    return FencedError(
+        f"this run lost its lease of {lease.model}: {now_held}", remedy="Nothing was written. Plan again."
+    )
 
 
 def same_model(lease: Lease, model: str) -> None:
@@ -55,7 +115,7 @@ def same_model(lease: Lease, model: str) -> None:
 # ── rows of the ledger ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def add_result(tx: Transaction, model: str, run_id: str, done: StepResult) -> bool:
+def add_result(tx: Transaction, model: str, run_id: str, done: StepResult, heads: Heads) -> bool:
     """Whether the result was new; raises IntegrityError for another one under the same fingerprint."""
     content = {
         "components": json_text(done.components, f"the fingerprint of {done.step}"),
@@ -64,116 +124,92 @@ def add_result(tx: Transaction, model: str, run_id: str, done: StepResult) -> bo
         "summary": done.summary,
         "verdict": None if done.verdict is None else done.verdict.value,
     }
-    rows = tx.fetch(
-        "SELECT components, outputs, facts, summary, verdict FROM steps WHERE model = :model AND step = :step"
-        " AND fingerprint = :fingerprint AND run_id = :run_id AND status = 'done'",
-        {"model": model, "run_id": run_id, "step": done.step, "fingerprint": done.fingerprint},
-    )
-    if rows:
-        if rows[0] != tuple(content.values()):
-            raise IntegrityError(f"run {run_id} has another result of {done.step} for the same fingerprint")
-        return False
+    key = {"model": model, "step": done.step}
+    latest = heads.get((done.step, "result"))
+    # A run without the newest result of a step has none of it: a model's runs follow one another.
+    if latest is not None and latest.run_id == run_id:
+        rows = tx.fetch(_RECORDED, {**key, "run_id": run_id, "fingerprint": done.fingerprint})
+        if rows:
+            if rows[0] != tuple(content.values()):
+                raise IntegrityError(f"run {run_id} has another result of {done.step} for the same fingerprint")
+            return False
     if not (math.isfinite(done.seconds) and done.seconds >= 0):
         raise ValueError(f"a step cannot take {done.seconds} seconds")
-    key = {"model": model, "step": done.step}
-    earlier = tx.fetch("SELECT recent FROM steps WHERE model = :model AND step = :step AND head = 'result'", key)
-    recent = [done.seconds, *(json.loads(earlier[0][0]) if earlier else [])][:DURATIONS_KEPT]
-    tx.execute("UPDATE steps SET head = NULL WHERE model = :model AND step = :step AND head IS NOT NULL", key)
+    earlier = []
+    if latest is not None:
+        earlier = json.loads(latest.recent or "[]")
+        _retire(tx, latest)
+    finished_at = done.finished_at or tx.now
     row = {
         **key,
         **content,
         "run_id": run_id,
         "fingerprint": done.fingerprint,
+        "status": AttemptStatus.DONE.value,
+        "head": "result",
         "seconds": done.seconds,
-        "recent": canonical_json(recent),
-        "finished_at": done.finished_at or tx.now,
+        "recent": canonical_json([done.seconds, *earlier][:DURATIONS_KEPT]),
+        "finished_at": finished_at,
+        "message": "",
     }
-    started = _close_intent(tx, run_id, done.step, done.fingerprint)
-    tx.execute(
-        "INSERT INTO steps (run_id, model, step, fingerprint, status, head, components, outputs, facts, summary,"
-        " verdict, seconds, recent, started_at, finished_at, message) VALUES (:run_id, :model, :step, :fingerprint,"
-        " 'done', 'result', :components, :outputs, :facts, :summary, :verdict, :seconds, :recent, :started_at,"
-        " :finished_at, '')",
-        {**row, "started_at": started or row["finished_at"]},
-    )
+    _put(tx, row, heads, started_at=finished_at)
     tx.execute("DELETE FROM taints WHERE model = :model AND step = :step", key)
     return True
 
 
-def add_intent(tx: Transaction, model: str, run_id: str, intent: Attempt) -> bool:
-    """Whether the intent was new."""
-    key = {"run_id": run_id, "step": intent.step, "fingerprint": intent.fingerprint}
-    if tx.fetch(
-        "SELECT 1 FROM steps WHERE run_id = :run_id AND step = :step AND fingerprint = :fingerprint"
-        " AND status = 'intent'",
-        key,
-    ):
+def add_intent(tx: Transaction, model: str, run_id: str, intent: Attempt, heads: Heads) -> bool:
+    """Whether the intent was new. IntegrityError while the step has an open intent for another fingerprint."""
+    latest = heads.get((intent.step, "attempt"))
+    if latest and latest.status == AttemptStatus.INTENT.value and latest.is_for(run_id, intent.fingerprint):
         return False
-    _add_attempt(
-        tx,
-        model,
-        {
-            **key,
-            "status": AttemptStatus.INTENT.value,
-            "message": intent.message,
-            "started_at": tx.now,
-            "finished_at": None,
-        },
-    )
+    _put(tx, _attempt_row(model, run_id, intent, None), heads, started_at=tx.now)
     return True
 
 
-def add_failure(tx: Transaction, model: str, run_id: str, attempt: Attempt) -> bool:
+def add_failure(tx: Transaction, model: str, run_id: str, attempt: Attempt, heads: Heads) -> bool:
     """Whether the failure was new."""
-    key = {"run_id": run_id, "step": attempt.step, "fingerprint": attempt.fingerprint}
-    started = _close_intent(tx, **key)
-    if started is None:
-        latest = tx.fetch(
-            "SELECT status, message FROM steps WHERE run_id = :run_id AND step = :step"
-            " AND fingerprint = :fingerprint ORDER BY id DESC LIMIT 1",
-            key,
-        )
-        if latest and latest[0] == (attempt.status.value, attempt.message):
-            return False
-    _add_attempt(
-        tx,
-        model,
-        {
-            **key,
-            "status": attempt.status.value,
-            "message": attempt.message,
-            "started_at": started or tx.now,
-            "finished_at": tx.now,
-        },
-    )
+    latest = heads.get((attempt.step, "attempt"))
+    told = (attempt.status.value, attempt.message)
+    if latest and latest.is_for(run_id, attempt.fingerprint) and (latest.status, latest.message) == told:
+        return False
+    _put(tx, _attempt_row(model, run_id, attempt, tx.now), heads, started_at=tx.now)
     return True
 
 
-def _add_attempt(tx: Transaction, model: str, row: Mapping[str, Any]) -> None:
-    tx.execute(
-        "UPDATE steps SET head = NULL WHERE model = :model AND step = :step AND head = 'attempt'",
-        {"model": model, "step": row["step"]},
-    )
-    tx.execute(
-        "INSERT INTO steps (run_id, model, step, fingerprint, status, head, summary, seconds, started_at, finished_at,"
-        " message) VALUES (:run_id, :model, :step, :fingerprint, :status, 'attempt', '', 0, :started_at, :finished_at,"
-        " :message)",
-        {"model": model, **row},
-    )
+def _attempt_row(model: str, run_id: str, attempt: Attempt, finished_at: str | None) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "model": model,
+        "step": attempt.step,
+        "fingerprint": attempt.fingerprint,
+        "status": attempt.status.value,
+        "head": "attempt",
+        "components": None,
+        "outputs": None,
+        "facts": None,
+        "summary": "",
+        "verdict": None,
+        "seconds": 0.0,
+        "recent": None,
+        "finished_at": finished_at,
+        "message": attempt.message,
+    }
 
 
-def _close_intent(tx: Transaction, run_id: str, step: str, fingerprint: str) -> str | None:
-    """Take an open intent out of the ledger, for what came of it to replace; when it was started."""
-    key = {"run_id": run_id, "step": step, "fingerprint": fingerprint}
-    rows = tx.fetch(
-        "SELECT id, started_at FROM steps WHERE run_id = :run_id AND step = :step AND fingerprint = :fingerprint"
-        " AND status = 'intent'",
-        key,
-    )
-    if not rows:
-        return None
-    tx.execute("DELETE FROM steps WHERE id = :id", {"id": rows[0][0]})
-    return str(rows[0][1])
+def _put(tx: Transaction, row: dict[str, Any], heads: Heads, *, started_at: str) -> None:
+    """Turn the open intent into what came of it; without one, add a row in front of the last attempt's."""
+    latest = heads.get((row["step"], "attempt"))
+    intended = latest and latest.status == AttemptStatus.INTENT.value
+    if latest and intended and latest.is_for(row["run_id"], row["fingerprint"]):
+        tx.execute(_FULFIL, {**row, "id": latest.id})
+        return
+    if latest:
+        _retire(tx, latest)
+    tx.execute(_ADD, {**row, "started_at": started_at})
+
+
+def _retire(tx: Transaction, head: Head) -> None:
+    tx.execute("UPDATE steps SET head = NULL WHERE id = :id", {"id": head.id})
 
 
 def finish(tx: Transaction, lease: Lease, run_id: str, status: RunStatus, message: str, at: str) -> None:

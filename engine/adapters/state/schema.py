@@ -124,6 +124,7 @@ steps = Table(
     CheckConstraint("head IN ('result', 'attempt')", name="head"),
     CheckConstraint("head IS NULL OR (head = 'result') = (status = 'done')", name="head_status"),
     CheckConstraint("(status = 'intent') = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("status <> 'intent' OR head IS NOT NULL", name="intent"),  # so a step has one open at most
     CheckConstraint(
         "status <> 'done' OR (components IS NOT NULL AND outputs IS NOT NULL"
         " AND facts IS NOT NULL AND recent IS NOT NULL)",
@@ -132,7 +133,6 @@ steps = Table(
     CheckConstraint("seconds >= 0", name="seconds"),
     Index("ix_steps_run", "run_id"),
     _unique_where("uq_steps_head", "head IS NOT NULL", "model", "step", "head"),
-    _unique_where("uq_steps_intent", "status = 'intent'", "run_id", "step"),
     _unique_where("uq_steps_done", "status = 'done'", "model", "step", "fingerprint", "run_id"),
 )
 

@@ -170,9 +170,9 @@ class SqlStateStore(StateQueries):
         """
 
         def body(tx: Transaction) -> None:
-            ledger.prove_run(tx, lease, run_id)
-            changed = done is not None and ledger.add_result(tx, lease.model, run_id, done)
-            changed = (intent is not None and ledger.add_intent(tx, lease.model, run_id, intent)) or changed
+            heads = ledger.prove_run(tx, lease, run_id, *(each.step for each in (done, intent) if each is not None))
+            changed = done is not None and ledger.add_result(tx, lease.model, run_id, done, heads)
+            changed = (intent is not None and ledger.add_intent(tx, lease.model, run_id, intent, heads)) or changed
             if changed:
                 tx.touch(lease.model)
 
@@ -184,8 +184,8 @@ class SqlStateStore(StateQueries):
             raise ValueError(f"an attempt that did not succeed is failed or interrupted, not {attempt.status.value}")
 
         def body(tx: Transaction) -> None:
-            ledger.prove_run(tx, lease, run_id)
-            if ledger.add_failure(tx, lease.model, run_id, attempt):
+            heads = ledger.prove_run(tx, lease, run_id, attempt.step)
+            if ledger.add_failure(tx, lease.model, run_id, attempt, heads):
                 tx.touch(lease.model)
 
         self._database.write(body)
@@ -333,7 +333,8 @@ class SqlStateStore(StateQueries):
             if found and found[0] is not None and found[2] and found[3] > tx.now and not holders.is_dead(found[0]):
                 raise LockedError(model, holders.pretty(found[0]), found[2])
             tx.touch()
-            tx.record(actor, "model removed", model, {"serial": tx.serial})
+            (serial,) = tx.fetch("SELECT serial FROM meta", {})[0]
+            tx.record(actor, "model removed", model, {"serial": serial})
             for table in ("endpoints", "releases", "taints", "steps", "runs"):
                 tx.execute(f"DELETE FROM {table} WHERE model = :model", {"model": model})  # noqa: S608 - constants
             tx.execute("DELETE FROM models WHERE name = :model", {"model": model})

@@ -16,13 +16,10 @@ from engine.core.canonical import Json, canonical_json
 class Transaction:
     """An open transaction. The state's serial moves once, at the first change of a transaction."""
 
-    def __init__(self, run: Callable[[str, Mapping[str, Any]], Any], now: str, meta: Row) -> None:
+    def __init__(self, run: Callable[[str, Mapping[str, Any]], Any], now: str) -> None:
         self._run = run
         self.now = now
-        self.serial: int = meta[1]
-        self.head = ChainHead(meta[2], meta[3])
         self._moved = False
-        self.dirty = False  # whether `meta` is to be written
 
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """The rows of a query."""
@@ -36,17 +33,15 @@ class Transaction:
     def touch(self, model: str | None = None) -> None:
         """Move the serial, and the model's with it."""
         if not self._moved:
-            self.serial += 1
-            self._moved = self.dirty = True
+            self._run("UPDATE meta SET serial = serial + 1", {})
+            self._moved = True
         if model is not None:
-            self._run(
-                "UPDATE models SET serial = :serial WHERE name = :model",
-                {"serial": self.serial, "model": model},
-            )
+            self._run("UPDATE models SET serial = (SELECT serial FROM meta) WHERE name = :model", {"model": model})
 
     def record(self, actor: str, event: str, subject: str, details: Mapping[str, Json]) -> None:
         """Append an audit event."""
-        new = next_event(self.head, self.now, actor, event, subject, details)
+        head = ChainHead(*self.fetch("SELECT audit_count, audit_head FROM meta", {})[0])
+        new = next_event(head, self.now, actor, event, subject, details)
         self._run(
             "INSERT INTO audit (sequence, at, actor, event, subject, details, previous_hash, hash) VALUES"
             " (:sequence, :at, :actor, :event, :subject, :details, :previous_hash, :hash)",
@@ -61,5 +56,4 @@ class Transaction:
                 "hash": new.hash,
             },
         )
-        self.head = ChainHead(new.sequence, new.hash)
-        self.dirty = True
+        self._run("UPDATE meta SET audit_count = :count, audit_head = :head", {"count": new.sequence, "head": new.hash})

@@ -171,6 +171,7 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Text(), nullable=True),
         sa.Column("message", sa.Text(), nullable=False),
         sa.CheckConstraint("(status = 'intent') = (finished_at IS NULL)", name=op.f("ck_steps_finished")),
+        sa.CheckConstraint("status <> 'intent' OR head IS NOT NULL", name=op.f("ck_steps_intent")),
         sa.CheckConstraint("head IN ('result', 'attempt')", name=op.f("ck_steps_head")),
         sa.CheckConstraint("head IS NULL OR (head = 'result') = (status = 'done')", name=op.f("ck_steps_head_status")),
         sa.CheckConstraint(
@@ -201,12 +202,4 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("head IS NOT NULL"),
         postgresql_where=sa.text("head IS NOT NULL"),
-    )
-    op.create_index(
-        "uq_steps_intent",
-        "steps",
-        ["run_id", "step"],
-        unique=True,
-        sqlite_where=sa.text("status = 'intent'"),
-        postgresql_where=sa.text("status = 'intent'"),
     )
