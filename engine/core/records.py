@@ -17,7 +17,7 @@ from engine.core.verdict import Verdict
 
 def utc(moment: datetime) -> str:
     """A moment as it is written in every record: UTC, microseconds, sorts as text."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from engine.adapters.state.queries import (
     find_release,
 )
 from engine.adapters.state.transaction import Transaction
-from engine.core.records import Attempt, AttemptStatus, Endpoint, Lease, Release, Run, RunStatus, StepResult
+from engine.core.records import Attempt, AttemptStatus, Endpoint, Lease, Release, Run, RunStatus, StepResult, utc
 from engine.errors import (
     EngineError,
     IntegrityError,
@@ -58,7 +58,7 @@ class SqlStateStore(StateQueries):
                 f"{url!r} is not the address of a state", remedy="Use sqlite:///… or postgresql://…"
             ) from error
         prepare(address)
-        self._database = Database(address, lambda: _iso(clock()))
+        self._database = Database(address, lambda: utc(clock()))
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -79,9 +79,9 @@ class SqlStateStore(StateQueries):
             now = self._clock()
             if found is not None:
                 held_by, _, since, expires = found
-                if held_by is not None and expires > _iso(now) and not holders.is_dead(held_by):
+                if held_by is not None and expires > utc(now) and not holders.is_dead(held_by):
                     raise LockedError(model, holders.pretty(held_by), since)
-            lease = Lease(model, holder, (found[1] if found else 0) + 1, _iso(now), _iso(now + _seconds(seconds)))
+            lease = Lease(model, holder, (found[1] if found else 0) + 1, utc(now), utc(now + _seconds(seconds)))
             tx.execute(
                 "INSERT INTO leases (model, holder, token, acquired_at, expires_at) VALUES"
                 " (:model, :holder, :token, :acquired_at, :expires_at) ON CONFLICT (model) DO UPDATE SET"
@@ -97,7 +97,7 @@ class SqlStateStore(StateQueries):
 
         def body(tx: Transaction) -> Lease:
             ledger.prove(tx, lease)
-            longer = replace(lease, expires_at=_iso(self._clock() + _seconds(seconds)))
+            longer = replace(lease, expires_at=utc(self._clock() + _seconds(seconds)))
             tx.execute(
                 "UPDATE leases SET expires_at = :expires_at WHERE model = :model",
                 {"expires_at": longer.expires_at, "model": lease.model},
@@ -376,10 +376,6 @@ class SqlStateStore(StateQueries):
             raise EngineError(f"the backup {path} cannot be written: {error}") from error
         finally:
             draft.unlink(missing_ok=True)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _seconds(seconds: float) -> timedelta:

@@ -98,7 +98,8 @@ def upgrade() -> None:
         sa.Column("provenance", sa.Text(), nullable=False),
         sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name=op.f("ck_runs_finished")),
         sa.CheckConstraint(
-            "status IN ('running', 'done', 'stopped', 'failed', 'cancelled', 'interrupted')",
+            "status = 'running' OR status = 'done' OR status = 'stopped'"
+            " OR status = 'failed' OR status = 'cancelled' OR status = 'interrupted'",
             name=op.f("ck_runs_status"),
         ),
         sa.ForeignKeyConstraint(["model"], ["models.name"], name=op.f("fk_runs_model")),
@@ -179,8 +180,14 @@ def upgrade() -> None:
             " AND facts IS NOT NULL AND recent IS NOT NULL)",
             name=op.f("ck_steps_complete"),
         ),
-        sa.CheckConstraint("status IN ('intent', 'done', 'failed', 'interrupted')", name=op.f("ck_steps_status")),
-        sa.CheckConstraint("verdict IN ('pass', 'inconclusive', 'error', 'fail')", name=op.f("ck_steps_verdict")),
+        sa.CheckConstraint(
+            "status = 'intent' OR status = 'done' OR status = 'failed' OR status = 'interrupted'",
+            name=op.f("ck_steps_status"),
+        ),
+        sa.CheckConstraint(
+            "verdict = 'pass' OR verdict = 'inconclusive' OR verdict = 'error' OR verdict = 'fail'",
+            name=op.f("ck_steps_verdict"),
+        ),
         sa.CheckConstraint("seconds >= 0", name=op.f("ck_steps_seconds")),
         sa.ForeignKeyConstraint(["model"], ["models.name"], name=op.f("fk_steps_model")),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name=op.f("fk_steps_run_id")),
