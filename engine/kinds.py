@@ -6,10 +6,12 @@ A new kind is one file, one line here and one example in `specs/`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.ports import StepFunction
 from engine.spec.kinds import Kinds, KindTable
+
+if TYPE_CHECKING:
+    from engine.ports import StepFunction
 
 KINDS = Kinds(
     triggers=KindTable(

@@ -1,7 +1,7 @@
 """Validated documents: of specs, and of `engine.yaml`. Texts that were validated before are not read again.
 
 A document's key covers the text, `engine.yaml`, the environment, the variables, and the engine's own code; so a
-cached document is what reading the text again would give.
+cached document is what reading the text again would give. Among many specs, new texts are validated in children.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from engine import __version__
 from engine.app.cache import Cache
+from engine.app.children import Children
 from engine.app.workspace import PROJECT_FILE, Workspace
 from engine.core.canonical import canonical_json, digest, digest_bytes
 from engine.errors import Diagnostic, SpecError, UsageError
 
 if TYPE_CHECKING:
     from engine.spec.load import LoadedSpec
+    from engine.spec.project import Project
     from engine.spec.yaml_tree import Place
 
 PLANNING_CODE = ("spec", "triggers", "gates", "strategies", "steps", "core")
@@ -62,12 +64,42 @@ def spec_keys(workspace: Workspace, texts: Mapping[str, bytes], variables: Mappi
     return {file: digest_bytes(context + text) for file, text in texts.items()}
 
 
+def new_texts(workspace: Workspace, texts: Mapping[str, bytes], keys: Mapping[str, str]) -> dict[str, bytes]:
+    """Those of `texts` that no document is known of."""
+    known = Cache(workspace.cache_file).documents(keys[file] for file in texts)
+    return {file: text for file, text in texts.items() if keys[file] not in known}
+
+
+def begin_validating(
+    workspace: Workspace, new: Mapping[str, bytes], variables: Mapping[str, str], *, among: int
+) -> Children:
+    """Begin to validate new texts, by file, for `load_specs`. `among`: how many specs there are in all.
+
+    In children if there are many specs: then there is other work to do meanwhile, or there are many texts.
+    """
+    most = -(-len(new) // _SHARE) if among >= _MANY else 0
+    return Children(partial(_validate_share, workspace, new, variables), list(new), most)
+
+
 def load_specs(
-    workspace: Workspace, texts: Mapping[str, bytes], keys: Mapping[str, str], variables: Mapping[str, str]
+    workspace: Workspace,
+    texts: Mapping[str, bytes],
+    keys: Mapping[str, str],
+    variables: Mapping[str, str],
+    begun: Children | None = None,
 ) -> list[SpecDocument]:
-    """Every spec's document, in the order of `texts`. Raises SpecError with the mistakes of all files."""
+    """Every spec's document, in the order of `texts`. Raises SpecError with the mistakes of all files.
+
+    `begun` are children that validate some of the texts already.
+    """
     store = Cache(workspace.cache_file)
-    known = store.documents(keys.values())
+    known = store.documents(keys[file] for file in texts)
+    if begun is None:
+        new = {file: text for file, text in texts.items() if keys[file] not in known}
+        with begin_validating(workspace, new, variables, among=len(texts)) as children:
+            answers = children.answers()
+    else:
+        answers = begun.answers()
     loaded: list[SpecDocument] = []
     mistakes: list[Diagnostic] = []
     fresh: dict[str, str] = {}
@@ -75,7 +107,7 @@ def load_specs(
     for file, text in texts.items():
         key = keys[file]
         try:
-            value = known.get(key) or _read(workspace, file, text, variables)
+            value = known.get(key) or _answered(answers.get(file)) or _read(workspace, file, text, variables)
         except SpecError as error:
             mistakes += error.diagnostics
             continue
@@ -95,6 +127,27 @@ def load_specs(
             f"no spec uses the variable {unused[0]}", remedy=f"Write ${{var:{unused[0]}}} where it is meant."
         )
     return loaded
+
+
+def _validate_share(
+    workspace: Workspace, texts: Mapping[str, bytes], variables: Mapping[str, str], files: Sequence[str]
+) -> dict[str, Any]:
+    """In a child: for each file what `_read` gives, or its mistakes."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some takes 10 ms
+    answers: dict[str, Any] = {}
+    for file in files:
+        try:
+            answers[file] = _read(workspace, file, texts[file], variables)
+        except SpecError as error:
+            answers[file] = [mistake.__dict__ for mistake in error.diagnostics]
+    return answers
+
+
+def _answered(answer: Any) -> str | None:
+    """A child's answer: a document as JSON, or None if there is no answer. Raises SpecError for mistakes."""
+    if isinstance(answer, list):
+        raise SpecError(Diagnostic(**mistake) for mistake in answer)
+    return cast("str | None", answer)
 
 
 def place_of(
@@ -123,18 +176,23 @@ def _read(workspace: Workspace, file: str, text: bytes, variables: Mapping[str, 
 def _load(workspace: Workspace, file: str, text: bytes, variables: Mapping[str, str]) -> LoadedSpec:
     from engine.kinds import KINDS
     from engine.spec.load import load_spec
-    from engine.spec.project import load_project
 
-    project = load_project(workspace.project_text, PROJECT_FILE)
     return load_spec(
         text,
         file,
-        project=project,
+        project=_project(workspace.project_text),
         kinds=KINDS,
         environment=workspace.environment,
         variables=variables,
         exists=lambda name: (workspace.root / name).exists(),
     )
+
+
+@cache
+def _project(text: bytes | None) -> Project:
+    from engine.spec.project import load_project
+
+    return load_project(text, PROJECT_FILE)
 
 
 def read_texts(workspace: Workspace, files: Sequence[Path]) -> dict[str, bytes]:
@@ -143,14 +201,28 @@ def read_texts(workspace: Workspace, files: Sequence[Path]) -> dict[str, bytes]:
     inside = f"{workspace.root}/"
     for path in map(os.fspath, files):
         try:
-            with open(path, "rb") as file:  # noqa: PTH123 - strings, for speed
-                texts[path.removeprefix(inside)] = file.read(_MOST_BYTES + 1)
+            texts[path.removeprefix(inside)] = _bytes_of(path)
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="Check the path.") from None
     return texts
 
 
+def _bytes_of(path: str) -> bytes:
+    """A file's content, or so much that it is seen to be too long. A file object would take five times the time."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        content = piece = os.read(descriptor, _PIECE)
+        while piece and len(content) <= _MOST_BYTES:
+            content += (piece := os.read(descriptor, _PIECE))
+        return content
+    finally:
+        os.close(descriptor)
+
+
 _MOST_BYTES = 1 << 20  # more than any valid spec; the loader says what the limit is
+_PIECE = 1 << 16  # bytes: a usual spec comes whole
+_MANY = 100  # specs: from here on a child saves more than it costs
+_SHARE = 100  # texts for each child: fewer are validated before another has imported what it needs
 
 
 @cache

@@ -16,10 +16,11 @@ from typing import Any
 from engine.adapters.sources.data import DataSources
 from engine.adapters.sources.stat_cache import FileStatCache
 from engine.app.cache import Cache, Memo
+from engine.app.children import Children
 from engine.app.documents import SpecDocument, load_specs, place_of
 from engine.app.planning import Inquiry, PlannedModel, TriggerState, stat_of, triggers_of
 from engine.app.workspace import Workspace
-from engine.core.canonical import canonical_json
+from engine.core.canonical import canonical_json, digest
 from engine.core.fingerprint import Observations
 from engine.core.graph import Graph
 from engine.core.plan import ModelPlan, Request, Reuse
@@ -32,9 +33,11 @@ from engine.steps.lifecycle import build_graph
 RACY_SECONDS = 2.0  # a file changed so lately may change again within one tick of the file system's clock
 
 
-def plan_afresh(inquiry: Inquiry, files: Sequence[str], memos: Mapping[str, Memo]) -> dict[str, PlannedModel]:
-    """Plan the specs in `files`, all of whose mistakes come in one SpecError."""
-    return _Fresh(inquiry).plan(files, memos)
+def plan_afresh(
+    inquiry: Inquiry, files: Sequence[str], memos: Mapping[str, Memo], begun: Children
+) -> dict[str, PlannedModel]:
+    """Plan the specs in `files`, all of whose mistakes come in one SpecError. `begun` validate the new ones."""
+    return _Fresh(inquiry).plan(files, memos, begun)
 
 
 def load_one(inquiry: Inquiry, file: str) -> tuple[SpecDocument, World]:
@@ -50,10 +53,11 @@ class _Fresh:
         self._stats = FileStatCache(inquiry.workspace.cache_file)
         self._sources = DataSources(self._stats)
 
-    def plan(self, files: Sequence[str], memos: Mapping[str, Memo]) -> dict[str, PlannedModel]:
+    def plan(self, files: Sequence[str], memos: Mapping[str, Memo], begun: Children) -> dict[str, PlannedModel]:
         """Every model of `files`, by file."""
         texts = {file: self._inquiry.texts[file] for file in files}
-        specs = load_specs(self._workspace, texts, self._inquiry.keys, self._inquiry.variables)
+        self._stats.load()  # now, while the children are at work
+        specs = load_specs(self._workspace, texts, self._inquiry.keys, self._inquiry.variables, begun)
         states = self._workspace.reader.models([spec.document["name"] for spec in specs])
         reader = _Reader(self._workspace)
         planned: dict[str, PlannedModel] = {}
@@ -102,10 +106,13 @@ class _Fresh:
         return replace(world.observations, aliases=registry.aliases(name), versions=versions)
 
     def _triggers(self, spec: SpecDocument, memo: Memo | None) -> tuple[TriggerState, ...]:
-        now = utc(self._inquiry.now)
-        if memo is not None and memo.spec_key == spec.key and (memo.expires is None or memo.expires > now):
-            return triggers_of(json.loads(memo.payload))
-        return tuple(trigger_states(spec.document["retrain_trigger"], self._inquiry.now))
+        """What to say of the triggers. The memo still says it if the block is the same and no time has come since."""
+        block = spec.document["retrain_trigger"]
+        if memo is not None and (memo.expires is None or memo.expires > utc(self._inquiry.now)):
+            payload = json.loads(memo.payload)
+            if payload.get("trigger_digest") == digest(block):
+                return triggers_of(payload)
+        return tuple(trigger_states(block, self._inquiry.now))
 
     def _memo(
         self, spec: SpecDocument, model: ModelPlan, triggers: Sequence[TriggerState], world: World
@@ -129,6 +136,7 @@ class _Fresh:
             "actions": [[a.step, a.result.summary] for a in model.actions if isinstance(a, Reuse)],
             "endpoint": model.endpoint.__dict__ if model.endpoint else None,
             "triggers": [trigger.__dict__ for trigger in triggers],
+            "trigger_digest": digest(spec.document["retrain_trigger"]),
         }
         return Memo(
             file=spec.file,

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.app.cache import Cache, Memo
-from engine.app.documents import SpecDocument, load_specs, read_texts, spec_keys
+from engine.app.children import Children
+from engine.app.documents import SpecDocument, begin_validating, load_specs, new_texts, read_texts, spec_keys
 from engine.app.workspace import PROJECT_FILE, Workspace
 from engine.core.canonical import digest
 from engine.core.plan import ModelPlan, Plan, Request, Reuse
@@ -133,20 +134,21 @@ def plan(
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> Planned:
     """Plan every model. Changes nothing but the cache. Raises SpecError, UsageError, StateError."""
-    now = clock()
     texts = read_texts(workspace, files)
     keys = spec_keys(workspace, texts, variables)
-    packages = installed_packages()
-    lineage = workspace.reader.lineage()
-    world_key = digest([lineage.lineage, str(workspace.root), packages])
-    inquiry = Inquiry(workspace, texts, keys, variables, request, now, packages, world_key)
     memos = Cache(workspace.cache_file).memos(texts)
-    models = {} if request != Request() else _remembered(inquiry, memos)
-    rest = [file for file in texts if file not in models]
-    if rest:
-        from engine.app.fresh_planning import plan_afresh
+    with _begin(workspace, texts, keys, variables, memos) as begun:
+        now = clock()
+        packages = installed_packages()
+        lineage = workspace.reader.lineage()
+        world_key = digest([lineage.lineage, str(workspace.root), packages])
+        inquiry = Inquiry(workspace, texts, keys, variables, request, now, packages, world_key)
+        models = {} if request != Request() else _remembered(inquiry, memos)
+        rest = [file for file in texts if file not in models]
+        if rest:
+            from engine.app.fresh_planning import plan_afresh
 
-        models.update(plan_afresh(inquiry, rest, memos))
+            models.update(plan_afresh(inquiry, rest, memos, begun))
     _refuse_twins(models)
     ordered = [models[file] for file in texts]
     whole = Plan(lineage.lineage, lineage.serial, utc(now), tuple(model.plan for model in ordered))
@@ -165,6 +167,18 @@ class Inquiry:
     now: datetime
     packages: Mapping[str, str]
     world_key: str
+
+
+def _begin(
+    workspace: Workspace,
+    texts: Mapping[str, bytes],
+    keys: Mapping[str, str],
+    variables: Mapping[str, str],
+    memos: Mapping[str, Memo],
+) -> Children:
+    """Begin to validate the texts that are new: importing what that takes is longer than looking at all memos."""
+    changed = {file: texts[file] for file, key in keys.items() if file not in memos or memos[file].spec_key != key}
+    return begin_validating(workspace, new_texts(workspace, changed, keys), variables, among=len(texts))
 
 
 def _remembered(inquiry: Inquiry, memos: Mapping[str, Memo]) -> dict[str, PlannedModel]:

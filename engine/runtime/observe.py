@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.core.canonical import digest
 from engine.core.code import Code, code_of, command_files, module_files
 from engine.core.fingerprint import Observations
 from engine.core.graph import Graph, Observed, Step
 from engine.errors import UsageError
-from engine.ports import Source, StatCache
+
+if TYPE_CHECKING:
+    from engine.ports import Source, StatCache
 
 Content: TypeAlias = str | Mapping[str, str]  # a digest, or one for each file
 

@@ -30,6 +30,7 @@ from engine.spec.fields import (
     Text,
     VariableName,
     check_path,
+    empty_list,
     mistake,
     show,
 )
@@ -200,7 +201,7 @@ class Data(Block):
     """The column that says when; makes the split time-ordered."""
     group: Column | None = None
     """Rows with the same value in this column stay on the same side of the split."""
-    ignore: list[Column] = Field(default_factory=list)
+    ignore: list[Column] = Field(default_factory=empty_list)
     """Columns that are never features."""
     missing: list[str] | None = None
     """Texts that stand for a missing value, besides the empty one."""
@@ -235,9 +236,9 @@ class UserStep(Block):
     """What it reads, by role: data, another step's output (step.output), or a file or folder of the project."""
     outputs: dict[Role, ProjectPath] = Field(default_factory=dict)
     """What it writes, by role: file names."""
-    after: list[Text] = Field(default_factory=list)
+    after: list[Text] = Field(default_factory=empty_list)
     """Steps that must have ended before it, though it reads nothing of theirs."""
-    before: list[Text] = Field(default_factory=list)
+    before: list[Text] = Field(default_factory=empty_list)
     """Steps that wait for it, though they read nothing of its."""
     environment: dict[VariableName, str] = Field(default_factory=dict)
     """Environment variables; secrets as ${env:NAME} or ${file:PATH}."""
@@ -351,7 +352,7 @@ class Monitoring(Block):
 
     labels: Labels | None = None
     """How actual outcomes become known."""
-    alerts: list[Alert] = Field(default_factory=list)
+    alerts: list[Alert] = Field(default_factory=empty_list)
     """Where alerts go."""
 
 
@@ -373,7 +374,7 @@ class ModelSpec(Block):
     """Free labels. Changing them runs nothing."""
     data: Data = Field(default_factory=Data)
     """Where the data comes from and what its columns are for."""
-    steps: list[UserStep] = Field(default_factory=list)
+    steps: list[UserStep] = Field(default_factory=empty_list)
     """Your own steps, anywhere in the graph."""
     training: Training = Field(default_factory=Training)
     """How the model is made."""
