@@ -14,8 +14,10 @@ from blake3 import blake3
 
 Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
 
-# Made once: `json.dumps` with these arguments makes one for each call.
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+# Made once, for `json.dumps` makes one for each call; without the search for cycles, which JSON cannot hold.
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+)
 
 
 def canonical_json(value: Json) -> str:
