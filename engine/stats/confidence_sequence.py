@@ -2,14 +2,16 @@
 
 Asymptotic confidence sequences of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (arXiv 2103.06476): the bounds of a
 Gaussian mixture with the estimated variance in the place of the true one. "Asymptotic" means that the error rate is
-right once there is enough data; before `BURN_IN` observations of each release there are no bounds at all.
+right once there is enough data; before `BURN_IN` observations of each release there are no bounds at all. Rare events
+(an accuracy near 1) are the hard case: the few that were seen say too little of the variance. Where the quantity is
+bounded, give its `span`: spreads are then taken as if one more value lay a span above the mean, and one below.
 
 Two releases are compared within the times of equal weight, and the differences averaged with the precision that each
 weight gives them. As requests are assigned at random within it, a mean that drifts while the weight ramps does not
 look like a difference (a pooled comparison would: Simpson's paradox). Only sums by weight matter.
 
-Observations count as independent. Where a key sticks to a release and sends many requests, count its first, or the
-bounds are too narrow.
+Observations count as independent. Where a key sticks to a release and sends many requests, count its first alone: with
+20 requests of each key, correlated by 0.5, 95 of 100 A/A comparisons end in a false alarm.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 BURN_IN = 100  # observations of each release before there are bounds
 TUNED_AT = 1000.0  # the effective sample size at which the bounds are as tight as they can be
+_ROUNDING = 1e-12  # of a sum of squares
 _LEAST = 10  # observations of each release at a weight, before that weight counts
 
 Sides = Literal["both", "lower", "upper"]
@@ -98,18 +101,25 @@ class Bounds:
 
 
 def mean_bounds(
-    moments: Moments, alpha: float, sides: Sides = "both", tuned_at: float = TUNED_AT, burn_in: int = BURN_IN
+    moments: Moments,
+    alpha: float,
+    sides: Sides = "both",
+    *,
+    span: float = 0.0,
+    tuned_at: float = TUNED_AT,
+    burn_in: int = BURN_IN,
 ) -> Bounds:
     """Bounds of a mean that hold at all times together, but for probability `alpha`.
 
     Of a mean that drifts they bound its average so far. `sides` "lower" or "upper" spends all of alpha on that side;
-    the other one is infinite. tuned_at: observations. Raises ValueError for numbers out of range.
+    the other one is infinite. span: largest possible value minus smallest, 0 where there is none. tuned_at:
+    observations. Raises ValueError for numbers out of range.
     """
-    _check(alpha, tuned_at, burn_in)
+    _check(alpha, span, tuned_at, burn_in)
     if moments.count == 0:
         return Bounds()
     mean = moments.total / moments.count
-    spread = max(0.0, moments.squares - moments.count * mean**2)
+    spread = float(_spread(moments.count, moments.total, moments.squares, span))
     if moments.count < max(2, burn_in) or spread <= 0:
         return Bounds(mean, size=moments.count)
     deviation = math.sqrt(spread / (moments.count - 1))
@@ -120,17 +130,20 @@ def difference_bounds(
     batches: Iterable[MeanBatch],
     alpha: float,
     sides: Sides = "both",
+    *,
+    span: float = 0.0,
     tuned_at: float = TUNED_AT,
     burn_in: int = BURN_IN,
 ) -> Bounds:
     """Bounds of the candidate's mean minus the stable release's, at all times together but for probability `alpha`.
 
-    tuned_at: effective sample size, see `Bounds`. burn_in: observations of each release. The mean of log(seconds)
-    makes a ratio of latencies: `difference_bounds(…).as_ratio()`. Raises ValueError for numbers out of range.
+    span: largest possible value minus smallest (1 for an accuracy), 0 where there is none. tuned_at: effective sample
+    size, see `Bounds`. burn_in: observations of each release. The mean of log(seconds) makes a ratio of latencies:
+    `difference_bounds(…).as_ratio()`. Raises ValueError for numbers out of range.
     """
     import numpy as np
 
-    _check(alpha, tuned_at, burn_in)
+    _check(alpha, span, tuned_at, burn_in)
     sums: dict[float, tuple[Moments, Moments]] = {}
     for batch in batches:
         if 0 < batch.weight < 1:
@@ -140,8 +153,8 @@ def difference_bounds(
         return Bounds()
     rows = [[(m.count, m.total, m.squares) for m in sums[weight]] for weight in sorted(sums)]
     table = np.array(rows, dtype=np.float64).transpose(1, 2, 0)
-    with np.errstate(invalid="ignore"):
-        estimate, variance, size, least = (float(value) for value in stratified_difference(table[0], table[1]))
+    found = stratified_difference(table[0], table[1], span)
+    estimate, variance, size, least = (float(value) for value in found)
     if size == 0:
         return Bounds()
     if least < burn_in or variance <= 0:
@@ -149,7 +162,7 @@ def difference_bounds(
     return _bounds(estimate, math.sqrt(variance) * float(radius(size, alpha, sides, tuned_at)), sides, size)
 
 
-def stratified_difference(stable: Any, candidate: Any) -> tuple[Floats, Floats, Floats, Floats]:
+def stratified_difference(stable: Any, candidate: Any, span: float = 0.0) -> tuple[Floats, Floats, Floats, Floats]:
     """Differences of means within each weight, averaged by precision; of many rollouts at once.
 
     stable, candidate: (…, 3, weights): count, sum, sum of squares. Returns (…) each: the difference (NaN without data),
@@ -164,8 +177,8 @@ def stratified_difference(stable: Any, candidate: Any) -> tuple[Floats, Floats, 
     used = (counts >= _LEAST).all(axis=0)
     n, m = np.where(used, counts, _LEAST)
     mean_n, mean_m = stable[..., 1, :] / n, candidate[..., 1, :] / m
-    spread_n = np.maximum(0, stable[..., 2, :] - n * mean_n**2)
-    spread_m = np.maximum(0, candidate[..., 2, :] - m * mean_m**2)
+    spread_n = _spread(n, stable[..., 1, :], stable[..., 2, :], span)
+    spread_m = _spread(m, candidate[..., 1, :], candidate[..., 2, :], span)
     precision = np.where(used, n * m / (n + m), 0)
     size = precision.sum(axis=-1)
     pooled = (spread_n + spread_m) / (n + m - 2)
@@ -190,6 +203,14 @@ def radius(size: Any, alpha: float, sides: Sides = "both", tuned_at: float = TUN
     return np.sqrt(2 * (1 + 1 / time) / size * np.log(root if sides == "both" else 1 + root))
 
 
+def _spread(count: Any, total: Any, squares: Any, span: float) -> Any:
+    """Sum of squared deviations from the mean. One that rounding alone could leave of equal values is 0."""
+    import numpy as np
+
+    deviations = squares - total**2 / count
+    return np.where(deviations > _ROUNDING * squares, deviations, 0.0) + 2 * span**2
+
+
 def _tuned(alpha: float) -> float:
     """The t·ρ² at which the two-sided width is least: the root of x = −2 log(alpha) + log(1 + x)."""
     value = start = max(-2 * math.log(min(alpha, 0.999)), 1e-3)
@@ -198,8 +219,10 @@ def _tuned(alpha: float) -> float:
     return value
 
 
-def _check(alpha: float, tuned_at: float, burn_in: int) -> None:
+def _check(alpha: float, span: float, tuned_at: float, burn_in: int) -> None:
     inputs.level(alpha)
+    if span:
+        inputs.positive("span", span)
     inputs.positive("tuned_at", tuned_at)
     inputs.count("burn_in", burn_in)
 

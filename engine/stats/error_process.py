@@ -1,8 +1,8 @@
 """Does the candidate err more often than the stable release? Evidence that may be looked at all the time.
 
 Requests go to the candidate at random, with probability w, the weight of that moment. Given that a request failed, it
-is then the candidate's with probability wθ / (1 − w + wθ), where θ is the relative risk: the candidate's error rate over
-the stable release's. The rate itself, and how it drifts, cancels out. Likelihood ratios of θ over a grid, multiplied
+is then the candidate's with probability wθ / (1 − w + wθ), where θ, the relative risk, is its error rate divided by
+the stable one's. The rate itself, and how it drifts, cancels out. Likelihood ratios of θ over a grid, multiplied
 error by error and averaged, are an e-process: under "θ is at most 1" its value ever reaches 1/alpha with probability
 alpha at most (Ville 1939). Source: Lindon and Malek 2020, arXiv 2011.03567; a grid takes the place of their Dirichlet
 prior, because weights change.
