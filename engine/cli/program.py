@@ -29,6 +29,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "doctor": "Check this installation and project.",
     },
     "Delivery": {
+        "serve": "Answer predictions over HTTP from what is live.",
         "promote": "Make a model's candidate the stable release.",
         "abort": "Send a model's candidate away.",
     },

@@ -1,0 +1,104 @@
+"""Serving a project: the state and the artifact store as the gateway's truth, and the rules for where it may listen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from engine.app.workspace import Workspace
+from engine.core.records import Artifact, Endpoint, Release
+from engine.errors import UsageError
+from engine.serving.desired import Desired, ReleaseRef, Wanted
+from engine.serving.pool import ModelFiles
+from engine.serving.settings import Settings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FOLDER = "serving"
+_ALL = 1_000_000_000  # a limit that is none
+
+
+def serve(workspace: Workspace, settings: Settings, *, insecure: bool, announce: Callable[[str], None]) -> None:
+    """Serve the project's endpoints until SIGTERM. Raises UsageError for an address that is not safe."""
+    from engine.serving.service import serve as serve_truth
+
+    refuse_open_door(settings, insecure=insecure)
+    workspace.prepare_home()
+    folder = serving_folder(workspace)
+    folder.mkdir(exist_ok=True, mode=0o700)
+    serve_truth(StateTruth(workspace), settings, folder, announce)
+
+
+def serving_folder(workspace: Workspace) -> Path:
+    """Where a gateway keeps its files."""
+    return workspace.home / FOLDER
+
+
+def refuse_open_door(settings: Settings, *, insecure: bool) -> None:
+    """Raise UsageError for an address that others can reach, without a token and TLS."""
+    if settings.host in LOOPBACK or insecure:
+        return
+    missing = [
+        what
+        for what, given in (("a token (--token-file)", settings.token), ("TLS (--tls-cert)", settings.certificate))
+        if given is None
+    ]
+    if missing:
+        raise UsageError(
+            f"{settings.host} can be reached from other machines, and there is no {' and no '.join(missing)}",
+            remedy="Add what is missing, listen at 127.0.0.1, or say --insecure if something else protects it.",
+        )
+
+
+class StateTruth:
+    """The port `engine.serving.desired.Truth` over a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._refs: dict[tuple[str, int], ReleaseRef] = {}
+
+    def desired(self) -> Desired:
+        """The endpoints of the state as it is now. Raises EngineError."""
+        reader = self._workspace.reader
+        endpoints = {name: state.endpoint for name, state in reader.models().items()}
+        found = {}
+        for name, endpoint in endpoints.items():
+            if endpoint is not None and endpoint.stable is not None:
+                found[name] = self._wanted(endpoint, endpoint.stable)
+        return Desired(reader.lineage().lineage, found)
+
+    def files(self, release: ReleaseRef) -> ModelFiles:
+        """The verified files of a release. Raises IntegrityError."""
+        store = self._workspace.artifacts
+        evaluation = None
+        if release.evaluation is not None:
+            evaluation = store.path(Artifact(release.evaluation, 0, "evaluation.json"))
+        return ModelFiles(store.path(release.artifact), release.id_column, evaluation)
+
+    def _wanted(self, endpoint: Endpoint, stable: int) -> Wanted:
+        candidate = endpoint.candidate
+        return Wanted(
+            endpoint.model,
+            endpoint.generation,
+            self._ref(endpoint.model, stable),
+            None if candidate is None else self._ref(endpoint.model, candidate),
+            0.0 if candidate is None else endpoint.weight,
+        )
+
+    def _ref(self, model: str, version: int) -> ReleaseRef:
+        if (model, version) not in self._refs:
+            reader = self._workspace.reader
+            runs = {run.run_id: run.document for run in reader.runs(model, limit=_ALL)}
+            for release in reader.releases(model):
+                self._refs[model, release.version] = _ref_of(release, runs.get(release.run_id, {}))
+        return self._refs[model, version]
+
+
+def _ref_of(release: Release, document: Mapping[str, object]) -> ReleaseRef:
+    data = document.get("data")
+    artifacts = release.evidence.get("artifacts")
+    return ReleaseRef(
+        release.version,
+        release.artifact,
+        data.get("id") if isinstance(data, Mapping) else None,
+        artifacts.get("evaluation") if isinstance(artifacts, Mapping) else None,
+    )

@@ -1,0 +1,75 @@
+"""`engine serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from engine.cli.shape import Settings, define
+from engine.errors import UsageError
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@define(
+    "serve",
+    examples="""
+    engine serve
+    engine serve --port 9000 --processes 2
+    engine serve --host 0.0.0.0 --token-file token.txt --tls-cert cert.pem --tls-key key.pem
+    """,
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen at this address.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any free one.")
+@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="For each release.")
+@click.option("--deadline", default=5.0, show_default=True, type=click.FloatRange(0.01), help="Seconds for an answer.")
+@click.option(
+    "--max-in-flight", default=256, show_default=True, type=click.IntRange(1), help="Predictions at once; more get 429."
+)
+@click.option("--token-file", type=_FILE, help="Ask for the token in this file: Authorization: Bearer TOKEN.")
+@click.option("--tls-cert", type=_FILE, help="Serve TLS with this certificate (PEM).")
+@click.option("--tls-key", type=_FILE, help="Its key (PEM), if it is in a file of its own.")
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine without a token or TLS.")
+@click.pass_obj
+def command(
+    settings: Settings,
+    /,
+    host: str,
+    port: int,
+    processes: int,
+    deadline: float,
+    max_in_flight: int,
+    token_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure: bool,
+) -> int:
+    """Serve the endpoints: predictions over HTTP from what is live, following every change. Ends with SIGTERM."""
+    from engine.app.serving import serve
+    from engine.serving.settings import Settings as Limits
+
+    limits = Limits(
+        host=host,
+        port=port,
+        processes=processes,
+        deadline=deadline,
+        max_in_flight=max_in_flight,
+        token=None if token_file is None else _token(token_file),
+        certificate=None if tls_cert is None else str(tls_cert),
+        key=None if tls_key is None else str(tls_key),
+    )
+    scheme = "http" if tls_cert is None else "https"
+
+    def announce(address: str) -> None:
+        click.echo(f"Serving at {scheme}://{address}  (the paths: /docs)")
+
+    serve(settings.workspace(), limits, insecure=insecure, announce=announce)
+    return 0
+
+
+def _token(path: Path) -> str:
+    token = path.read_text(encoding="utf-8").strip()
+    if len(token) < 16 or not token.isascii() or any(letter.isspace() for letter in token):
+        raise UsageError(f"{path} must hold one token of at least 16 letters and digits", remedy="openssl rand -hex 24")
+    return token

@@ -1,0 +1,45 @@
+"""What the gateway observed of a release in half a second, and how it is added up. Immutable, free of any store.
+
+Times are UTC in ISO 8601, latencies seconds, weights fractions 0–1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BINS = 20  # of a score's range
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts and sums over the requests of one release in one role, at one generation and one weight.
+
+    `keys` are distinct sticky keys that this rollout had not seen before, `error_keys` those with their first error.
+    `errors` are requests that this release failed (an exception, a time-out, no number, a dead process); `fallbacks`
+    those of them that another release answered. Sums of latency are over successes: seconds, their squares, their
+    natural logarithms and the squares of these. `scores` counts `scored` rows in equal bins of the score's range, the
+    outer ones open. `labelled` to `loss_squares` come from feedback.
+    """
+
+    model: str
+    generation: int
+    version: int
+    role: str  # stable, candidate, shadow
+    weight: float  # of the candidate at that moment
+    at: str
+    requests: int = 0
+    keys: int = 0
+    errors: int = 0
+    error_keys: int = 0
+    fallbacks: int = 0
+    latency_sum: float = 0.0
+    latency_squares: float = 0.0
+    log_sum: float = 0.0
+    log_squares: float = 0.0
+    scores: tuple[int, ...] = (0,) * BINS
+    score_sum: float = 0.0
+    score_squares: float = 0.0
+    labelled: int = 0
+    correct: int = 0
+    loss_sum: float = 0.0
+    loss_squares: float = 0.0

@@ -1,0 +1,1 @@
+"""Serving: the gateway, its model processes, and what they observe."""

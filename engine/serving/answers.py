@@ -1,0 +1,114 @@
+"""A model's predictions → checked answers → the JSON of each request, with the scores that the analysis counts.
+
+A prediction that is missing, not finite or of no known class is a failure of the model, never an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.core.evidence import BINS
+from engine.serving.payloads import Rows
+from engine.serving.signature import Signature
+from engine.serving.wire import MLFLOW, OPEN_INFERENCE, Reply, Request
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class UnusableError(Exception):
+    """The model gave something that is no answer."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """predictions: (n,) class numbers or values; probabilities: (n, k) or None; scores: (n,) or None, with bins."""
+
+    predictions: list[Any]
+    probabilities: list[list[float]] | None
+    scores: NDArray[np.float64] | None
+    bins: bytes
+
+
+class Renderer:
+    """Writes answers for one model. `score_range` is that of a regression's scores; 0 to 1 otherwise."""
+
+    def __init__(self, signature: Signature, score_range: tuple[float, float] | None) -> None:
+        self._signature = signature
+        self._range = (0.0, 1.0) if signature.classes else score_range
+        self._labels = [json.dumps(label) for label in signature.classes]
+        parts = [f"{label.replace('%', '%%')}:%r" for label in self._labels]
+        self._shares = "{" + ",".join(parts) + "}"
+
+    def checked(self, found: Any, probabilities: Any, count: int) -> Answers:
+        """The model's answers, fit to be given. Raises UnusableError."""
+        import numpy as np
+
+        raw = np.asarray(found).reshape(-1)
+        if raw.size != count:
+            raise UnusableError(f"{raw.size} predictions for {count} rows")
+        if not self._signature.classes:
+            values = raw.astype(np.float64)
+            if not np.isfinite(values).all():
+                raise UnusableError("a prediction is not finite")
+            return Answers(values.tolist(), None, values, self._bins(values))
+        from engine.steps.schema import class_numbers
+
+        numbers = class_numbers(raw, self._signature.classes)
+        if (numbers < 0).any():
+            raise UnusableError("a prediction is of no known class")
+        if probabilities is None:
+            return Answers(numbers.tolist(), None, None, b"")
+        shares = np.asarray(probabilities, dtype=np.float64)
+        if not np.isfinite(shares).all():
+            raise UnusableError("a probability is not finite")
+        positive = self._signature.positive_number
+        scores = shares.max(axis=1) if positive is None else shares[:, positive]
+        return Answers(numbers.tolist(), shares.tolist(), scores, self._bins(scores))
+
+    def reply(self, request: Request, rows: Rows, answers: Answers, start: int) -> Reply:
+        """The reply to a request whose rows begin at `start` of the batch."""
+        end = start + rows.count
+        text = self._text(request.form, answers, start, end, rows.id)
+        if answers.scores is None:
+            return Reply(request.job, 200, rows.count, 0.0, 0.0, b"", text)
+        scores = answers.scores[start:end]
+        return Reply(
+            request.job, 200, rows.count, float(scores.sum()), float(scores @ scores), answers.bins[start:end], text
+        )
+
+    def _text(self, form: int, answers: Answers, start: int, end: int, id_: str | None) -> bytes:
+        predictions = answers.predictions[start:end]
+        labels = [self._labels[n] for n in predictions] if self._labels else [repr(value) for value in predictions]
+        shown = ",".join(labels)
+        shares = None if answers.probabilities is None else answers.probabilities[start:end]
+        if form == OPEN_INFERENCE:
+            return self._tensors(shown, shares, end - start, id_).encode()
+        text = f'"predictions":[{shown}]'
+        if shares is not None and form != MLFLOW:
+            template = self._shares
+            text += f',"probabilities":[{",".join([template % tuple(row) for row in shares])}]'
+        return text.encode()
+
+    def _tensors(self, shown: str, shares: list[list[float]] | None, count: int, id_: str | None) -> str:
+        kind = "BYTES" if self._labels else "FP64"
+        text = f'"outputs":[{{"name":"predict","datatype":"{kind}","shape":[{count}],"data":[{shown}]}}'
+        if shares is not None:
+            values = ",".join([repr(value) for row in shares for value in row])
+            text += (
+                f',{{"name":"predict_proba","datatype":"FP64","shape":[{count},{len(self._labels)}],"data":[{values}]}}'
+            )
+        text += "]"
+        return text if id_ is None else f'"id":{json.dumps(id_)},{text}'
+
+    def _bins(self, scores: NDArray[np.float64]) -> bytes:
+        import numpy as np
+
+        if self._range is None:
+            return b""
+        low, high = self._range
+        width = (high - low) or 1.0
+        return np.clip((scores - low) * (BINS / width), 0, BINS - 1).astype(np.uint8).tobytes()

@@ -1,0 +1,391 @@
+"""The gateway's requests: which path is what, who may ask, who answers, and what the answer says.
+
+A prediction is one object and two callbacks: it is handed to a pool as it came, and the reply is written as it comes.
+What a candidate fails, the stable release answers, and the failure counts against the candidate.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import random
+import secrets
+from collections.abc import Callable, Mapping
+from functools import partial
+from time import monotonic
+from urllib.parse import parse_qs, quote, unquote
+
+from engine import __version__
+from engine.serving import openapi
+from engine.serving.counting import Slot
+from engine.serving.fleet import Fleet
+from engine.serving.http import Connection, Request
+from engine.serving.payloads import parse
+from engine.serving.pool import READY, Job
+from engine.serving.refusal import Refusal
+from engine.serving.routing import Route, hash_of, place_of
+from engine.serving.settings import Settings
+from engine.serving.wire import MLFLOW, OPEN_INFERENCE, OWN, Reply
+
+Action = Callable[[Request], None]
+_OPEN = frozenset({b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready"})  # without a token
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_CANDIDATES_SHARE = 0.5  # of the deadline; the rest is for the stable release
+_RETRY = b"retry-after: 1\r\n"
+
+
+class Gateway:
+    """Handles requests. `metrics` gives the text of `/metrics` with its content type."""
+
+    def __init__(self, settings: Settings, metrics: Callable[[], tuple[bytes, str]]) -> None:
+        self.settings = settings
+        self.connections: set[Connection] = set()
+        self.reading = 0
+        self.draining = False
+        self.in_flight = 0
+        self.turned_away = 0
+        self.fleet: Fleet | None = None
+        self.known: frozenset[str] = frozenset()  # models that shall be served
+        self._metrics = metrics
+        self._prefix = secrets.token_hex(6)
+        self._number = 0
+        self._table: Mapping[bytes, Mapping[bytes, Action]] = {}
+        self._loopback = settings.host in ("127.0.0.1", "localhost", "::1")
+        self.renew()
+
+    # ── which path is what ─────────────────────────────────────────────────────────────────────────────────────
+
+    def renew(self) -> None:
+        """Lay out the paths for the models that are known now."""
+        get: dict[str, Action] = {
+            "/healthz": lambda request: request.answer_json(200, {"status": "ok"}),
+            "/readyz": self._ready,
+            "/metrics": self._show_metrics,
+            "/openapi.json": self._openapi,
+            "/docs": lambda request: request.answer(200, openapi.PAGE, openapi.PAGE_HEADERS),
+            "/v1/models": self._list,
+            "/v2": self._server,
+            "/v2/health/live": lambda request: request.answer_json(200, {"live": True}),
+            "/v2/health/ready": self._ready,
+        }
+        post: dict[str, Action] = {"/invocations": self._only_model}
+        for name in self.known:
+            path = quote(name, safe="")
+            post[f"/v1/models/{path}/predict"] = partial(self._predict, name, OWN, None)
+            post[f"/v1/models/{path}/invocations"] = partial(self._predict, name, MLFLOW, None)
+            get[f"/v1/models/{path}"] = partial(self._describe, name)
+            post[f"/v2/models/{path}/infer"] = partial(self._predict, name, OPEN_INFERENCE, None)
+            get[f"/v2/models/{path}"] = partial(self._metadata, name, None)
+            get[f"/v2/models/{path}/ready"] = partial(self._model_ready, name, None)
+            for version in self._route(name).forced if self._route(name) else ():  # type: ignore[union-attr]
+                post[f"/v2/models/{path}/versions/{version}/infer"] = partial(
+                    self._predict, name, OPEN_INFERENCE, version
+                )
+                get[f"/v2/models/{path}/versions/{version}"] = partial(self._metadata, name, version)
+                get[f"/v2/models/{path}/versions/{version}/ready"] = partial(self._model_ready, name, version)
+        table: dict[bytes, dict[bytes, Action]] = {}
+        for path, action in get.items():
+            table.setdefault(path.encode(), {}).update({b"GET": action, b"HEAD": action})
+        for path, action in post.items():
+            table.setdefault(path.encode(), {})[b"POST"] = action
+        self._table = table
+
+    @property
+    def paths(self) -> Mapping[bytes, Mapping[bytes, Action]]:
+        """Every path with its methods."""
+        return self._table
+
+    def handle(self, request: Request) -> None:
+        """Answer a request, now or later."""
+        methods = self._table.get(request.path)
+        if methods is None:
+            methods = self._table.get(quote(unquote(request.path.decode("latin-1")), safe="/").encode())
+        if self.settings.token is not None and request.path not in _OPEN and not self._has_token(request):
+            request.fail(401, "a token is needed", b'www-authenticate: Bearer realm="engine"\r\n')
+            return
+        if methods is None:
+            self._unknown(request)
+            return
+        action = methods.get(request.method)
+        if action is not None:
+            if request.method == b"POST" and not self._is_ours(request):
+                return
+            action(request)
+            return
+        allowed = ", ".join(sorted(method.decode() for method in methods) + ["OPTIONS"])
+        allow = f"allow: {allowed}\r\n".encode()
+        if request.method == b"OPTIONS":
+            request.answer(204, b"", allow)
+        else:
+            request.fail(405, f"the methods here are {allowed}", allow)
+
+    def _unknown(self, request: Request) -> None:
+        if request.method == b"OPTIONS" and request.path == b"*":
+            request.answer(204, b"", b"allow: GET, HEAD, POST, OPTIONS\r\n")
+            return
+        parts = request.path.split(b"/")
+        if len(parts) > 3 and parts[2] == b"models" and unquote(parts[3].decode("latin-1")) not in self.known:
+            request.fail(404, "no such model", models=sorted(self.known))
+        elif len(parts) > 5 and parts[4] == b"versions":
+            request.fail(404, "this version is not loaded")
+        else:
+            request.fail(404, "no such path; see /openapi.json")
+
+    # ── who may ask ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _has_token(self, request: Request) -> bool:
+        kind, _, given = request.headers.get(b"authorization", b"").partition(b" ")
+        assert self.settings.token is not None
+        return kind.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.settings.token.encode())
+
+    def _is_ours(self, request: Request) -> bool:
+        """Whether a page of another site cannot have sent it, and its body is JSON; answers it otherwise."""
+        headers = request.headers
+        if self._loopback:
+            for name in (b"host", b"origin"):
+                if name in headers and not _is_loopback(headers[name]):
+                    request.fail(403, f"the header {name.decode()} names another host; only loopback is served")
+                    return False
+        kind = headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
+        if kind not in (b"application/json", b"application/octet-stream"):
+            request.fail(415, "content-type must be application/json")
+            return False
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            request.fail(415, "content-encoding must be identity")
+            return False
+        return True
+
+    # ── predictions ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _only_model(self, request: Request) -> None:
+        query = parse_qs(request.query.decode("latin-1"))
+        names = query.get("model") or (list(self.known) if len(self.known) == 1 else [])
+        if len(names) != 1:
+            request.fail(400, "several models are served; say ?model=NAME", models=sorted(self.known))
+        elif names[0] not in self.known:
+            request.fail(404, "no such model", models=sorted(self.known))
+        else:
+            self._predict(names[0], MLFLOW, None, request)
+
+    def _predict(self, name: str, form: int, version: int | None, request: Request) -> None:
+        route = self._route(name)
+        if route is None:
+            request.fail(503, "the model is not ready", _RETRY)
+            return
+        if self.in_flight >= self.settings.max_in_flight:
+            self.turned_away += 1
+            request.fail(429, "too many requests", _RETRY)
+            return
+        headers = request.headers
+        head = 0
+        if b"inference-header-content-length" in headers:
+            text = headers[b"inference-header-content-length"]
+            head = int(text) if text.isdigit() and len(text) < 10 else 0
+            if form != OPEN_INFERENCE or not 0 < head <= len(request.body):
+                request.fail(400, "inference-header-content-length does not fit the body")
+                return
+        wish = headers.get(b"x-engine-release")
+        if wish is not None or version is not None:
+            slot = route.forced.get(version if version is not None else int(wish) if wish and wish.isdigit() else -1)
+            if slot is None or (wish is not None and wish != b"%d" % slot.version):
+                request.fail(404, "this release is not loaded", releases=sorted(route.forced))
+                return
+            _Call(self, request, route, slot, form, head, None, forced=True)
+            return
+        if route.candidate is None:
+            _Call(self, request, route, route.stable, form, head, None, forced=False)
+            return
+        key = headers.get(b"x-routing-key")
+        if key is None and route.id_column is not None:
+            key = _id_in(request.body, head, form, route.id_column)
+        if key is None:
+            hashed, place = None, random.random()  # noqa: S311 - a share of traffic, no secret
+        else:
+            hashed = hash_of(name, route.candidate.version, key)
+            place = place_of(hashed)
+        slot = route.candidate if place < route.weight else route.stable
+        _Call(self, request, route, slot, form, head, hashed, forced=False)
+
+    def prediction_id(self) -> str:
+        """A new id."""
+        self._number += 1
+        return f"{self._prefix}-{self._number:x}"
+
+    def _route(self, name: str) -> Route | None:
+        return self.fleet.routes.get(name) if self.fleet is not None else None
+
+    # ── about ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _ready(self, request: Request) -> None:
+        waiting = sorted(name for name in self.known if self._route(name) is None)
+        if self.draining or waiting or self.fleet is None:
+            request.answer_json(503, {"ready": False, "waiting": waiting}, _RETRY)
+        else:
+            request.answer_json(200, {"ready": True})
+
+    def _show_metrics(self, request: Request) -> None:
+        body, kind = self._metrics()
+        request.answer(200, body, f"content-type: {kind}\r\n".encode())
+
+    def _openapi(self, request: Request) -> None:
+        request.answer_json(200, openapi.document({name: self._signature(name) for name in sorted(self.known)}))
+
+    def _list(self, request: Request) -> None:
+        request.answer_json(200, {"models": [self._about(name) for name in sorted(self.known)]})
+
+    def _describe(self, name: str, request: Request) -> None:
+        request.answer_json(200, self._about(name))
+
+    def _about(self, name: str) -> dict[str, object]:
+        route, signature = self._route(name), self._signature(name)
+        return {
+            "name": name,
+            "ready": route is not None,
+            "stable": route.stable.version if route else None,
+            "candidate": route.candidate.version if route and route.candidate else None,
+            "weight": route.weight if route else None,
+            "columns": [{"name": column, "kind": kind} for column, kind in signature.features] if signature else None,
+            "classes": list(signature.classes) if signature else None,
+        }
+
+    def _signature(self, name: str):  # type: ignore[no-untyped-def]
+        route = self._route(name)
+        return route.stable.pool.signature if route is not None else None
+
+    def _server(self, request: Request) -> None:
+        request.answer_json(200, {"name": "engine", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    def _metadata(self, name: str, version: int | None, request: Request) -> None:
+        route = self._route(name)
+        if route is None:
+            request.fail(503, "the model is not ready", _RETRY)
+            return
+        slot = route.stable if version is None else route.forced[version]
+        signature = slot.pool.signature
+        outputs = [{"name": "predict", "datatype": "BYTES" if signature.classes else "FP64", "shape": [-1]}]
+        if signature.classes:
+            outputs.append({"name": "predict_proba", "datatype": "FP64", "shape": [-1, len(signature.classes)]})
+        inputs = [
+            {"name": column, "datatype": signature.datatype(column), "shape": [-1, 1]} for column in signature.names
+        ]
+        versions = [str(number) for number in sorted(route.forced)]
+        request.answer_json(
+            200,
+            {"name": name, "versions": versions, "platform": "engine", "inputs": inputs, "outputs": outputs},
+        )
+
+    def _model_ready(self, name: str, version: int | None, request: Request) -> None:
+        route = self._route(name)
+        slot = None if route is None else route.stable if version is None else route.forced.get(version)
+        ready = slot is not None and slot.pool.state == READY
+        request.answer_json(200 if ready else 503, {"name": name, "ready": ready}, b"" if ready else _RETRY)
+
+
+class _Call:
+    """One prediction on its way."""
+
+    __slots__ = ("_first", "_forced", "_form", "_gateway", "_head", "_key", "_request", "_route", "_slot", "_started")
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        request: Request,
+        route: Route,
+        slot: Slot,
+        form: int,
+        head: int,
+        key: int | None,
+        *,
+        forced: bool,
+    ) -> None:
+        self._gateway, self._request, self._route, self._slot = gateway, request, route, slot
+        self._form, self._head, self._key, self._forced = form, head, key, forced
+        self._first: Reply | None = None  # the candidate's, when it was no answer
+        self._started = monotonic()
+        gateway.in_flight += 1
+        seconds = gateway.settings.deadline
+        if slot is route.candidate and not forced:
+            seconds *= _CANDIDATES_SHARE
+        slot.pool.submit(Job(form, head, request.body, self._started + seconds, self._done))
+
+    def _done(self, reply: Reply) -> None:
+        route, slot = self._route, self._slot
+        if reply.status != 200 and slot is route.candidate and not self._forced and self._first is None:
+            self._first = reply
+            self._slot = stable = route.stable
+            deadline = self._started + self._gateway.settings.deadline
+            stable.pool.submit(Job(self._form, self._head, self._request.body, deadline, self._done))
+            return
+        self._gateway.in_flight -= 1
+        self._count(reply)
+        if reply.status == 200:
+            self._answer(reply, slot)
+        else:
+            headers = _RETRY if reply.status in (503, 504) else b""
+            self._request.answer(reply.status, self._error(reply), slot.headers + headers)
+
+    def _count(self, reply: Reply) -> None:
+        """What is the client's mistake counts for nobody; what fell back counts for the candidate alone."""
+        slot, seconds = self._slot, monotonic() - self._started
+        if 400 <= reply.status < 500:
+            slot.totals.refused += 1
+        elif self._first is not None:
+            assert self._route.candidate is not None
+            self._route.candidate.failed(self._key, fell_back=reply.status == 200)
+            if reply.status == 200:
+                slot.answered(reply, seconds)
+            else:
+                slot.erred()
+        elif self._forced:
+            if reply.status == 200:
+                slot.answered(reply, seconds)
+            else:
+                slot.erred()
+        elif reply.status == 200:
+            slot.succeeded(reply, seconds, self._key)
+        else:
+            slot.failed(self._key, fell_back=False)
+
+    def _answer(self, reply: Reply, slot: Slot) -> None:
+        if self._form == OWN:
+            name = self._gateway.prediction_id()
+            ids = ",".join([f'"{name}-{row}"' for row in range(reply.rows)])
+            body = b'{%s,"ids":[%s],%s' % (reply.body, ids.encode(), slot.tail)
+        elif self._form == MLFLOW:
+            body = b"{%s}" % reply.body
+        else:
+            body = b'{"model_name":"%s","model_version":"%d",%s}' % (slot.model.encode(), slot.version, reply.body)
+        self._request.answer(200, body, slot.headers)
+
+    def _error(self, reply: Reply) -> bytes:
+        if self._form != MLFLOW:
+            return reply.body
+        document = json.loads(reply.body)
+        code = "BAD_REQUEST" if reply.status < 500 else "INTERNAL_ERROR"
+        return json.dumps({"error_code": code, "message": document["error"], **document}).encode()
+
+
+def _is_loopback(value: bytes) -> bool:
+    text = value.decode("latin-1").lower().removeprefix("http://").removeprefix("https://")
+    host = text.rpartition(":")[0] if ":" in text and not text.endswith("]") else text
+    return host in _LOOPBACK
+
+
+def _id_in(body: bytes, head: int, form: int, column: str) -> bytes | None:
+    """The value of the id column in the first row, None if there is none. What is wrong is told by the model."""
+    try:
+        document = parse(body[:head] if head else body)
+        if form == OPEN_INFERENCE:
+            found = next(tensor["data"] for tensor in document["inputs"] if tensor["name"] == column)
+        elif isinstance(split := document.get("dataframe_split"), dict):
+            found = split["data"][0][split["columns"].index(column)]
+        else:
+            rows = next(
+                (document[name] for name in ("instances", "dataframe_records", "inputs") if name in document), document
+            )
+            found = rows[0][column] if isinstance(rows, list) else rows[column]
+        while isinstance(found, list):
+            found = found[0]
+        return None if found is None else str(found).encode("utf-8", "replace")
+    except (Refusal, KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration):
+        return None

@@ -1,0 +1,323 @@
+"""HTTP/1.1 on a connection: requests in, in their order, through a C parser; limits are kept while reading.
+
+A connection answers one request after the other; what a client sends ahead waits, bounded, and reading pauses. Who
+sends its head, its body or takes its answer too slowly is cut. Handlers get a `Request` and answer it exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Any, Protocol, cast
+
+import httptools
+
+from engine.serving.settings import Settings
+
+KEPT = frozenset(
+    {
+        b"host",
+        b"origin",
+        b"authorization",
+        b"content-type",
+        b"content-encoding",
+        b"accept",
+        b"expect",
+        b"x-routing-key",
+        b"x-engine-release",
+        b"inference-header-content-length",
+    }
+)
+_ONCE = frozenset({b"host", b"authorization", b"x-routing-key", b"x-engine-release"})
+_REASONS: Mapping[int, str] = {
+    100: "Continue", 200: "OK", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
+    404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
+    413: "Content Too Large", 415: "Unsupported Media Type", 421: "Misdirected Request", 422: "Unprocessable Content",
+    429: "Too Many Requests", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
+    501: "Not Implemented", 503: "Service Unavailable", 504: "Gateway Timeout",
+}  # fmt: skip
+_LINGER_SECONDS = 1.0
+_AHEAD = 16  # requests of one connection that may wait
+_JSON = b"content-type: application/json\r\n"
+
+
+class Request:
+    """A whole request. `headers` are those in KEPT, with names in lower case."""
+
+    __slots__ = ("_connection", "answered", "body", "headers", "keep_alive", "method", "path", "query")
+
+    def __init__(self, connection: Connection, method: bytes, url: bytes, headers: dict[bytes, bytes]) -> None:
+        self._connection = connection
+        self.method = method
+        self.path, _, self.query = url.partition(b"?")
+        self.headers = headers
+        self.body = b""
+        self.keep_alive = True
+        self.answered = False
+
+    def answer(self, status: int, body: bytes, headers: bytes = _JSON) -> None:
+        """Send the answer. `headers` are lines that end in CRLF; only the first call counts."""
+        if not self.answered:
+            self.answered = True
+            self._connection.write(self, status, body, headers)
+
+    def answer_json(self, status: int, document: Any, headers: bytes = b"") -> None:
+        """Send a JSON document."""
+        self.answer(status, json.dumps(document).encode(), _JSON + headers)
+
+    def fail(self, status: int, message: str, headers: bytes = b"", **more: Any) -> None:
+        """Send an error."""
+        self.answer_json(status, {"error": message, **more}, headers)
+
+
+class Handler(Protocol):
+    """What the connections need of the gateway."""
+
+    settings: Settings
+    connections: set[Connection]
+    reading: int  # bytes of bodies that are being read
+    draining: bool
+
+    def handle(self, request: Request) -> None:
+        """Answer the request, now or later."""
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._settings = handler.settings
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[Request] = deque()
+        self._current: Request | None = None
+        self._paused = False  # the client does not take its answers
+        self._closing = False
+        self._lingering = False
+        self._reset()
+        self._deadline = self._loop.time() + self._settings.head_seconds
+
+    # ── asyncio.Protocol ───────────────────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        connections = self._handler.connections
+        connections.add(self)
+        if len(connections) > self._settings.max_connections:
+            self._refuse(503, "too many connections", b"retry-after: 1\r\n")
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._handler.connections.discard(self)
+        self._release_body()
+        self._closing = True
+        self._transport = None
+        self._waiting.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if not self._in_body:
+            if self._head == 0 and self._current is None and not self._waiting:
+                self._deadline = self._loop.time() + self._settings.head_seconds
+            self._head += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._last()
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _RefusedError):
+                raise
+        except httptools.HttpParserError:
+            self._refuse(400, "this is no HTTP/1.1 request")
+        if not self._in_body and not self._closing and self._head > self._settings.max_head:
+            self._refuse(431, f"the head of a request may have {self._settings.max_head} bytes")
+        if len(self._waiting) >= _AHEAD and self._transport is not None:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        return self._current is not None or bool(self._waiting)  # a client that only sends may still be answered
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._deadline = self._loop.time() + self._settings.write_seconds
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._next()
+
+    # ── httptools ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        self._reset_message()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._size += len(name) + len(value) + 4
+        if self._size > self._settings.max_head:
+            self._refuse(431, f"the head of a request may have {self._settings.max_head} bytes")
+            raise _RefusedError
+        name = name.lower()
+        if name in KEPT:
+            if name in _ONCE and name in self._headers:
+                self._refuse(400, f"the header {name.decode()} is there twice")
+                raise _RefusedError
+            self._headers[name] = value
+        elif name == b"content-length":
+            self._length = int(value) if value.isdigit() and len(value) < 19 else -1
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        self._head = 0
+        settings = self._settings
+        if len(self._url) > settings.max_head:
+            self._refuse(431, f"the head of a request may have {settings.max_head} bytes")
+            raise _RefusedError
+        if self._length > settings.max_body:
+            self._refuse(413, f"a body may have {settings.max_body} bytes")
+            raise _RefusedError
+        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+            self._refuse(400, "the header host is missing")
+            raise _RefusedError
+        self._deadline = self._loop.time() + settings.body_seconds
+        if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+        self._body_size += len(body)
+        self._handler.reading += len(body)
+        if self._body_size > self._settings.max_body:
+            self._refuse(413, f"a body may have {self._settings.max_body} bytes")
+            raise _RefusedError
+        if self._handler.reading > self._settings.max_bodies:
+            self._refuse(503, "too many requests are being read", b"retry-after: 1\r\n")
+            raise _RefusedError
+
+    def on_message_complete(self) -> None:
+        request = Request(self, self._parser.get_method(), self._url, self._headers)
+        request.keep_alive = self._parser.should_keep_alive()
+        request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._release_body()
+        self._in_body = False
+        self._deadline = self._loop.time() + self._settings.idle_seconds
+        if self._current is None and not self._waiting and not self._paused:
+            self._current = request
+            self._handler.handle(request)
+        else:
+            self._waiting.append(request)
+
+    # ── answers ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, request: Request, status: int, body: bytes, headers: bytes) -> None:
+        """Send the answer to the current request and go on with the next."""
+        if self._transport is None:
+            return
+        keep = request.keep_alive and not self._handler.draining
+        close = b"" if keep else b"connection: close\r\n"
+        head = b"HTTP/1.1 %d %s\r\ndate: %s\r\n%s%scontent-length: %d\r\n\r\n" % (
+            status,
+            _REASONS[status].encode(),
+            _date(),
+            headers,
+            close,
+            len(body),
+        )
+        self._transport.write(head if request.method == b"HEAD" else head + body)
+        self._current = None
+        self._deadline = self._loop.time() + self._settings.idle_seconds
+        if not keep:
+            self._last()
+        elif self._waiting:
+            self._loop.call_soon(self._next)
+
+    def check(self, now: float) -> None:
+        """Cut a client that takes too long."""
+        if now < self._deadline or self._transport is None:
+            return
+        if self._paused or self._closing:
+            self._transport.abort()
+        elif self._current is None and not self._waiting:
+            if self._in_body or self._head:
+                self._refuse(408, "the request did not arrive in time")
+            else:
+                self._last()
+
+    def drain(self) -> None:
+        """Close, now or after the answer that is due."""
+        if self._current is None and not self._waiting and not self._in_body and not self._head:
+            self._last()
+
+    def _next(self) -> None:
+        if self._current is None and self._waiting and not self._paused and self._transport is not None:
+            self._current = self._waiting.popleft()
+            if len(self._waiting) < _AHEAD // 2 and not self._closing:
+                self._transport.resume_reading()
+            self._handler.handle(self._current)
+
+    def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
+        """Answer what cannot be read any further, and close. Answers that are due to earlier requests are lost."""
+        if self._closing or self._transport is None:
+            return
+        request = Request(self, b"", b"", {})
+        request.keep_alive = False
+        self._waiting.clear()
+        self._lingering = True
+        request.fail(status, message, headers)
+
+    def _last(self) -> None:
+        """Close. Who is still sending gets time to read the answer: a socket that is closed at once resets it."""
+        self._closing = True
+        self._release_body()
+        if self._transport is None:
+            return
+        if self._lingering and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._deadline = self._loop.time() + _LINGER_SECONDS
+        else:
+            self._transport.close()
+
+    def _reset(self) -> None:
+        self._head = 0  # bytes of a head that is not complete yet
+        self._in_body = False
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._reset_message()
+
+    def _reset_message(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._length = 0
+        self._size = 0
+        self._body = []
+        self._body_size = 0
+
+    def _release_body(self) -> None:
+        self._handler.reading -= self._body_size
+        self._body = []
+        self._body_size = 0
+
+
+class _RefusedError(Exception):
+    """Stops the parser after an answer was given."""
+
+
+class _Clock:
+    """The date line, made once a second."""
+
+    second = 0
+    text = b""
+
+
+def _date() -> bytes:
+    now = int(time.time())
+    if now != _Clock.second:
+        _Clock.second, _Clock.text = now, formatdate(now, usegmt=True).encode()
+    return _Clock.text

@@ -1,0 +1,146 @@
+"""A model in a process of its own: reads requests from a socket, predicts whatever waits in one batch, replies.
+
+Loading verifies the file's digest. The process is ready when the golden predictions, recorded at registration, came
+out the same through the same code that answers requests. A batch that fails is tried row by row, so that a request
+that the model cannot answer takes no other one with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import EngineError
+from engine.serving.answers import Renderer
+from engine.serving.payloads import Reader, Rows
+from engine.serving.refusal import Refusal
+from engine.serving.signature import Signature
+from engine.serving.wire import OWN, Hello, Reply, Request, Requests, reply_frame
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_RECEIVE = 1 << 20  # bytes at once
+_MOST_ROWS = 4096  # of several requests in one batch
+_TOLERANCE = 1e-6  # of golden probabilities, and relative of golden values
+
+
+def serve_model(channel: socket.socket, request: Mapping[str, Any]) -> None:
+    """Load the model that `request` names (`folder`, `id`, `evaluation`, `score_range`), then answer until EOF."""
+    try:
+        answerer = Answerer(Path(request["folder"]), request.get("id"), request.get("evaluation"))
+        hello = answerer.prove()
+    except EngineError as error:
+        hello = Hello(reason=error.message)
+    except Exception as error:  # noqa: BLE001 - a model file may raise anything
+        traceback.print_exc()
+        hello = Hello(reason=f"the model cannot be loaded: {type(error).__name__}")
+    channel.sendall(hello.to_bytes())
+    if hello.reason:
+        return
+    requests = Requests()
+    while data := channel.recv(_RECEIVE):
+        batch = list(requests.feed(data))
+        if batch:
+            channel.sendall(b"".join(reply_frame(reply) for reply in answerer.answer(batch)))
+
+
+class Answerer:
+    """Requests in, replies out, for one loaded model."""
+
+    def __init__(self, folder: Path, id_column: str | None, evaluation: str | None) -> None:
+        from engine.steps.model_files import load_model
+
+        self._model = load_model(folder)
+        self._signature = Signature.of(self._model.meta, id_column)
+        report = json.loads(Path(evaluation).read_text(encoding="utf-8")) if evaluation else {}
+        self._golden: Mapping[str, Any] | None = (report.get("serving") or {}).get("golden")
+        score_range = (report.get("serving") or {}).get("score_range")
+        self._reader = Reader(self._signature)
+        self._renderer = Renderer(self._signature, tuple(score_range) if score_range else None)
+
+    def prove(self) -> Hello:
+        """Answer the golden rows; ready if the answers are the recorded ones."""
+        hello = {"signature": self._signature.to_json(), "path": "plain", "pid": os.getpid()}
+        if self._golden is None:
+            return Hello(golden="none", **hello)  # type: ignore[arg-type]
+        from engine.serving.golden import difference
+
+        body = json.dumps({"instances": self._golden["rows"]}).encode()
+        reply = self.answer([Request(0, OWN, 0, body)])[0]
+        if reply.status != 200:
+            return Hello(reason=f"the golden rows are not answered: {reply.body.decode()[:300]}", golden="different")
+        unlike = difference(self._golden, json.loads(b"{" + reply.body + b"}"), _TOLERANCE)
+        if unlike:
+            return Hello(reason=unlike, golden="different")
+        return Hello(golden="same", **hello)  # type: ignore[arg-type]
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """A reply for each request, in any order."""
+        replies: list[Reply] = []
+        batch: list[tuple[Request, Rows]] = []
+        waiting = 0
+        for request in requests:
+            try:
+                rows = self._reader.read(request)
+            except Refusal as refusal:
+                replies.append(_refused(request, refusal))
+                continue
+            if waiting and waiting + rows.count > _MOST_ROWS:
+                replies += self._predicted(batch)
+                batch, waiting = [], 0
+            batch.append((request, rows))
+            waiting += rows.count
+        return replies + self._predicted(batch)
+
+    def _predicted(self, batch: Sequence[tuple[Request, Rows]]) -> list[Reply]:
+        if not batch:
+            return []
+        try:
+            return self._together(batch)
+        except Refusal as refusal:
+            if len(batch) == 1:
+                return [_refused(batch[0][0], refusal)]
+        except Exception:  # noqa: BLE001 - a model may raise anything
+            if len(batch) == 1:
+                traceback.print_exc()
+                return [_failed(batch[0][0], "the model failed")]
+        return [reply for each in batch for reply in self._predicted([each])]
+
+    def _together(self, batch: Sequence[tuple[Request, Rows]]) -> list[Reply]:
+        from engine.serving.frames import columns_of
+
+        count = sum(rows.count for _, rows in batch)
+        if len(batch) == 1:
+            columns = batch[0][1].columns
+        else:
+            columns = [
+                [value for part in parts for value in part]
+                for parts in zip(*(rows.columns for _, rows in batch), strict=True)
+            ]
+        found, probabilities = self._ask(columns_of(self._signature, columns), count)
+        answers = self._renderer.checked(found, probabilities, count)
+        replies, start = [], 0
+        for request, rows in batch:
+            replies.append(self._renderer.reply(request, rows, answers, start))
+            start += rows.count
+        return replies
+
+    def _ask(self, columns: Mapping[str, NDArray[Any]], count: int) -> tuple[Any, Any]:
+        import pandas as pd
+
+        return self._model.answers(pd.DataFrame(dict(columns), index=pd.RangeIndex(count)))
+
+
+def _refused(request: Request, refusal: Refusal) -> Reply:
+    text = json.dumps({"error": refusal.message, "details": list(refusal.details)})
+    return Reply(request.job, refusal.status, 0, 0.0, 0.0, b"", text.encode())
+
+
+def _failed(request: Request, message: str) -> Reply:
+    return Reply(request.job, 500, 0, 0.0, 0.0, b"", json.dumps({"error": message}).encode())

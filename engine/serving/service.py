@@ -1,0 +1,238 @@
+"""`engine serve` as a process: follows the state, listens, keeps its files up to date, drains when it is told to end.
+
+Files in its folder: `status.json` (what is ready and in effect, at least every second), `routes.json` (the last good
+snapshot) and `evidence.db`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from engine.core.records import utc
+from engine.errors import EngineError, UsageError
+from engine.serving import desired as snapshots
+from engine.serving import metrics
+from engine.serving.children import Template
+from engine.serving.desired import Desired, Truth, replace_file
+from engine.serving.evidence_file import EvidenceFile
+from engine.serving.fleet import Fleet
+from engine.serving.gateway import Gateway
+from engine.serving.http import Connection
+from engine.serving.settings import Settings
+
+STATUS, ROUTES, EVIDENCE = "status.json", "routes.json", "evidence.db"
+_SWEEP_SECONDS = 0.25
+_STATUS_SECONDS = 1.0
+_CONDENSE_SECONDS = 600.0
+_CONDENSE_AFTER = timedelta(hours=1)
+_BACKLOG = 1024
+_log = logging.getLogger("engine.serving")
+
+
+def serve(truth: Truth, settings: Settings, folder: Path, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. `announce` is called with the address once the gateway listens.
+
+    Raises UsageError for an address that cannot be had.
+    """
+    import uvloop
+
+    async def main() -> None:
+        await Service(truth, settings, folder).run(announce)
+
+    uvloop.run(main())
+
+
+class Service:
+    """See the module."""
+
+    def __init__(self, truth: Truth, settings: Settings, folder: Path) -> None:
+        self._truth = truth
+        self._settings = settings
+        self._folder = folder
+        self._id = token_hex(6)
+        self._address = ""
+        self._evidence = EvidenceFile(folder / EVIDENCE)
+        self._dirty = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._saved: Desired | None = None
+
+    async def run(self, announce: Callable[[str], None]) -> None:
+        """Serve until told to end."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        template = Template()
+        self._gateway = gateway = Gateway(self._settings, lambda: metrics.text(self._gateway, template))
+        self._fleet = gateway.fleet = Fleet(self._truth, template, self._settings, self._changed)
+        server = await self._listen()
+        template.start()
+        tasks = [loop.create_task(each) for each in (self._follow(), self._report(), self._flush(), self._sweep())]
+        announce(self._address)
+        stopped = loop.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            await self._drain(server)
+        finally:
+            for task in tasks:
+                task.cancel()
+            failures = await asyncio.gather(*tasks, return_exceptions=True)
+            self._fleet.close()
+            await loop.run_in_executor(None, template.close)
+            self._write_evidence()
+            with suppress(OSError):
+                (self._folder / STATUS).unlink(missing_ok=True)
+        for failure in failures:
+            if isinstance(failure, Exception):
+                raise failure
+
+    async def _listen(self) -> asyncio.Server:
+        settings, loop = self._settings, asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(
+                lambda: Connection(self._gateway),
+                settings.host,
+                settings.port,
+                ssl=_tls(settings),
+                backlog=_BACKLOG,
+                reuse_address=True,
+            )
+        except OSError as error:
+            raise UsageError(
+                f"{settings.host}:{settings.port} cannot be listened at: {error.strerror or error}",
+                remedy="Choose another one with --host and --port.",
+            ) from error
+        host, port = server.sockets[0].getsockname()[:2]
+        self._address = f"[{host}]:{port}" if server.sockets[0].family == socket.AF_INET6 else f"{host}:{port}"
+        return server
+
+    async def _drain(self, server: asyncio.Server) -> None:
+        """Take no new connection, answer what was begun, close what is idle."""
+        self._gateway.draining = True
+        server.close()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._settings.drain_seconds
+        while self._gateway.connections and loop.time() < end:
+            for connection in list(self._gateway.connections):
+                connection.drain()
+            await asyncio.sleep(0.02)
+
+    # ── what it follows ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        routes = self._folder / ROUTES
+        kept = await loop.run_in_executor(None, snapshots.load, routes)
+        told = ""
+        while True:
+            try:
+                desired = await loop.run_in_executor(None, self._truth.desired)
+                told = ""
+            except EngineError as error:
+                if told != error.message:
+                    told = error.message
+                    _log.warning("The state cannot be read, the last routes stay: %s", told)
+                desired = self._saved or kept
+            if desired is not None:
+                self._gateway.known = frozenset(desired.endpoints)
+                if self._saved is None and kept is not None and kept.lineage == desired.lineage:
+                    self._fleet.follow(kept)  # an older snapshot of the state is refused also after a restart
+                refused = self._fleet.follow(desired)
+                if refused:
+                    _log.warning("Older generations are refused: %s", ", ".join(refused))
+                elif desired != self._saved:
+                    await loop.run_in_executor(None, snapshots.save, routes, desired)
+                    self._saved = desired
+                    self._changed()
+            await asyncio.sleep(self._settings.poll_seconds)
+
+    def _changed(self) -> None:
+        self._gateway.renew()
+        self._dirty.set()
+
+    # ── what it reports ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _report(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            with suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._dirty.wait(), _STATUS_SECONDS)
+            self._dirty.clear()
+            data = json.dumps(self._status()).encode()
+            try:
+                await loop.run_in_executor(None, replace_file, self._folder / STATUS, data)
+            except OSError as error:
+                _log.warning("The status cannot be written: %s", error.strerror)
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "format_version": 1,
+            "gateway": self._id,
+            "pid": os.getpid(),
+            "at": utc(datetime.now(timezone.utc)),
+            "address": self._address,
+            "models": {name: model.to_json() for name, model in sorted(self._fleet.models.items())},
+        }
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        condensed = loop.time()
+        while True:
+            await asyncio.sleep(self._settings.flush_seconds)
+            tallies = self._taken()
+            await loop.run_in_executor(None, self._add, tallies)
+            if loop.time() - condensed > _CONDENSE_SECONDS:
+                condensed = loop.time()
+                before = utc(datetime.now(timezone.utc) - _CONDENSE_AFTER)
+                await loop.run_in_executor(None, self._condense, before)
+
+    def _taken(self) -> list[Any]:
+        at = utc(datetime.now(timezone.utc).replace(microsecond=0))
+        return [tally for slot in self._fleet.slots() if (tally := slot.take(at)) is not None]
+
+    def _write_evidence(self) -> None:
+        self._add(self._taken())
+
+    def _add(self, tallies: list[Any]) -> None:
+        try:
+            self._evidence.add(tallies)
+        except sqlite3.Error as error:
+            _log.warning("Evidence of %d tallies is lost: %s", len(tallies), error)
+
+    def _condense(self, before: str) -> None:
+        try:
+            self._evidence.condense(before)
+        except sqlite3.Error as error:
+            _log.warning("Evidence cannot be condensed: %s", error)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = loop.time()
+            for connection in list(self._gateway.connections):
+                connection.check(now)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.certificate, settings.key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"the certificate or its key cannot be read: {error}", remedy="Give PEM files.") from error
+    return context

@@ -1,0 +1,31 @@
+"""The gateway's limits and time-outs. Times in seconds, sizes in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the gateway listens and what it bears."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    processes: int = 1  # for each release
+    deadline: float = 5.0  # of a prediction
+    memory: int | None = None  # of a model process
+    max_head: int = 16 << 10
+    max_body: int = 10 << 20
+    max_bodies: int = 256 << 20  # of all requests that are being read
+    max_connections: int = 4096
+    max_in_flight: int = 256  # predictions that wait or are being made
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    idle_seconds: float = 75.0  # between two requests of a connection
+    write_seconds: float = 30.0  # for a client to take its answer
+    drain_seconds: float = 10.0
+    poll_seconds: float = 0.25  # between two looks at the state
+    flush_seconds: float = 0.5  # between two rows of evidence
+    token: str | None = None
+    certificate: str | None = None
+    key: str | None = None
