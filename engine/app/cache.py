@@ -9,9 +9,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _CREATE = (
     "CREATE TABLE IF NOT EXISTS documents (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -21,8 +20,7 @@ _CREATE = (
 _DOCUMENTS_KEPT = 50_000
 
 
-@dataclass(frozen=True)
-class Memo:
+class Memo(NamedTuple):
     """The plan of one spec file that had nothing to do, and all that it depended on.
 
     `watched` holds paths with their stat, as JSON; after `expires` (UTC) a trigger's next time has come.
@@ -66,14 +64,16 @@ class Cache:
 
     def keep(self, documents: Mapping[str, str], memos: Iterable[Memo]) -> None:
         """Store documents and memos."""
-        rows = [tuple(memo.__dict__.values()) for memo in memos]
+        rows = list(memos)
         if not documents and not rows:
             return
         with suppress(sqlite3.Error, OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with closing(sqlite3.connect(self._path, timeout=0.5)) as connection, connection:
+                connection.execute(
+                    "PRAGMA synchronous=OFF"
+                )  # first: a new file's change to WAL would wait for the disk
                 connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=OFF")
                 for statement in _CREATE:
                     connection.execute(statement)
                 connection.executemany("INSERT OR REPLACE INTO documents VALUES (?,?)", documents.items())

@@ -52,6 +52,7 @@ class _Fresh:
         self._workspace = inquiry.workspace
         self._stats = FileStatCache(inquiry.workspace.cache_file)
         self._sources = DataSources(self._stats)
+        self._triggers_of: dict[str, tuple[TriggerState, ...]] = {}  # by the digest of their block
 
     def plan(self, files: Sequence[str], memos: Mapping[str, Memo], begun: Children) -> dict[str, PlannedModel]:
         """Every model of `files`, by file."""
@@ -108,11 +109,14 @@ class _Fresh:
     def _triggers(self, spec: SpecDocument, memo: Memo | None) -> tuple[TriggerState, ...]:
         """What to say of the triggers. The memo still says it if the block is the same and no time has come since."""
         block = spec.document["retrain_trigger"]
+        key = digest(block)
         if memo is not None and (memo.expires is None or memo.expires > utc(self._inquiry.now)):
             payload = json.loads(memo.payload)
-            if payload.get("trigger_digest") == digest(block):
+            if payload.get("trigger_digest") == key:
                 return triggers_of(payload)
-        return tuple(trigger_states(block, self._inquiry.now))
+        if key not in self._triggers_of:  # many models have the same schedule
+            self._triggers_of[key] = tuple(trigger_states(block, self._inquiry.now))
+        return self._triggers_of[key]
 
     def _memo(
         self, spec: SpecDocument, model: ModelPlan, triggers: Sequence[TriggerState], world: World

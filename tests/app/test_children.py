@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -217,3 +219,16 @@ def test_one_new_text_among_many(project: Path, alone: Callable[..., Any]) -> No
     specs, _, here = alone(load, project)
     assert not here
     assert specs[60][2]["validation"][0]["threshold"] == 0.9
+
+
+def test_a_plan_of_many_new_specs_validates_none_itself(project: Path) -> None:
+    (project / "data").mkdir()
+    for number in range(SPECS):
+        (project / f"data/m{number:03}.csv").write_text("months,churned\n1,yes\n2,no\n")
+    source = (
+        "import sys; from engine.cli.entry import run; code = run(['plan']);"
+        "print(code, 'pydantic' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", source], cwd=project, capture_output=True, text=True, check=True)
+    assert done.stderr == "0 False\n"
+    assert "m119" in done.stdout

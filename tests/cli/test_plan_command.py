@@ -33,6 +33,20 @@ def test_a_changed_threshold_trains_nothing(applied: Path, call: Call) -> None:
     check_golden("plan_threshold.txt", call(applied, "plan").out)
 
 
+def test_the_schedule_is_that_of_the_spec_as_it_is_now(applied: Path, call: Call) -> None:
+    def schedule() -> str:
+        [line] = (line for line in call(applied, "plan").out.splitlines() if line.startswith("    retrain "))
+        return line
+
+    weekly = schedule()
+    edit(applied / "specs/churn.yaml", "threshold: 0.6", "threshold: 0.65")
+    assert schedule() == weekly
+    edit(applied / "specs/churn.yaml", "0 0 * * 0", "30 1 * * 0")
+    assert "30 1 * * 0" in schedule()
+    edit(applied / "specs/churn.yaml", '"30 1 * * 0"', '"0 0 * * 0", timezone: Asia/Tokyo')
+    assert schedule() != weekly, "midnight in Tokyo is another moment"
+
+
 def test_changed_data(applied: Path, call: Call) -> None:
     (applied / "data/churn.csv").write_text(rows(301))
     check_golden("plan_data.txt", call(applied, "plan").out)

@@ -115,8 +115,8 @@ class FileStatCache:
         with contextlib.suppress(OSError):
             self._database.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(self._database, timeout=0.5)) as connection, connection:
+            connection.execute("PRAGMA synchronous=OFF")  # first: a new file's change to WAL would wait for the disk
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=OFF")
             connection.execute(_CREATE)
             connection.executemany("INSERT OR REPLACE INTO file_digests VALUES (?,?,?,?,?,?,?)", rows)
 
