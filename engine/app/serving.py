@@ -69,10 +69,16 @@ class StateTruth:
     def files(self, release: ReleaseRef) -> ModelFiles:
         """The verified files of a release. Raises IntegrityError."""
         store = self._workspace.artifacts
-        evaluation = None
-        if release.evaluation is not None:
-            evaluation = store.path(Artifact(release.evaluation, 0, "evaluation.json"))
-        return ModelFiles(store.path(release.artifact), release.id_column, evaluation)
+
+        def file(digest: str | None, name: str) -> Path | None:
+            return None if digest is None else store.path(Artifact(digest, 0, name))
+
+        return ModelFiles(
+            store.path(release.artifact),
+            release.id_column,
+            file(release.evaluation, "evaluation.json"),
+            file(release.holdout, "holdout.parquet"),
+        )
 
     def _wanted(self, endpoint: Endpoint, stable: int) -> Wanted:
         candidate = endpoint.candidate
@@ -96,9 +102,11 @@ class StateTruth:
 def _ref_of(release: Release, document: Mapping[str, object]) -> ReleaseRef:
     data = document.get("data")
     artifacts = release.evidence.get("artifacts")
+    digests = artifacts if isinstance(artifacts, Mapping) else {}
     return ReleaseRef(
         release.version,
         release.artifact,
         data.get("id") if isinstance(data, Mapping) else None,
-        artifacts.get("evaluation") if isinstance(artifacts, Mapping) else None,
+        digests.get("evaluation"),
+        digests.get("holdout"),
     )

@@ -6,6 +6,7 @@ A prediction that is missing, not finite or of no known class is a failure of th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,35 +40,31 @@ class Renderer:
     def __init__(self, signature: Signature, score_range: tuple[float, float] | None) -> None:
         self._signature = signature
         self._range = (0.0, 1.0) if signature.classes else score_range
+        self._places = {label: number for number, label in enumerate(signature.classes)}
         self._labels = [json.dumps(label) for label in signature.classes]
         parts = [f"{label.replace('%', '%%')}:%r" for label in self._labels]
         self._shares = "{" + ",".join(parts) + "}"
 
-    def checked(self, found: Any, probabilities: Any, count: int) -> Answers:
+    def checked(self, found: Sequence[Any], probabilities: Any, count: int) -> Answers:
         """The model's answers, fit to be given. Raises UnusableError."""
         import numpy as np
 
-        raw = np.asarray(found).reshape(-1)
-        if raw.size != count:
-            raise UnusableError(f"{raw.size} predictions for {count} rows")
+        if len(found) != count:
+            raise UnusableError(f"{len(found)} predictions for {count} rows")
         if not self._signature.classes:
-            values = raw.astype(np.float64)
+            values = np.asarray(found, dtype=np.float64)
             if not np.isfinite(values).all():
                 raise UnusableError("a prediction is not finite")
             return Answers(values.tolist(), None, values, self._bins(values))
-        from engine.steps.schema import class_numbers
-
-        numbers = class_numbers(raw, self._signature.classes)
-        if (numbers < 0).any():
-            raise UnusableError("a prediction is of no known class")
+        numbers = self._numbers(found)
         if probabilities is None:
-            return Answers(numbers.tolist(), None, None, b"")
+            return Answers(numbers, None, None, b"")
         shares = np.asarray(probabilities, dtype=np.float64)
         if not np.isfinite(shares).all():
             raise UnusableError("a probability is not finite")
         positive = self._signature.positive_number
         scores = shares.max(axis=1) if positive is None else shares[:, positive]
-        return Answers(numbers.tolist(), shares.tolist(), scores, self._bins(scores))
+        return Answers(numbers, shares.tolist(), scores, self._bins(scores))
 
     def reply(self, request: Request, rows: Rows, answers: Answers, start: int) -> Reply:
         """The reply to a request whose rows begin at `start` of the batch."""
@@ -103,6 +100,18 @@ class Renderer:
             )
         text += "]"
         return text if id_ is None else f'"id":{json.dumps(id_)},{text}'
+
+    def _numbers(self, found: Sequence[Any]) -> list[int]:
+        """Labels as class numbers. A model may give them as numbers or booleans: see `class_numbers`."""
+        try:
+            return [self._places[label] for label in found]
+        except (KeyError, TypeError):
+            from engine.steps.schema import class_numbers
+
+            numbers: list[int] = class_numbers(found, self._signature.classes).tolist()
+            if min(numbers) < 0:
+                raise UnusableError("a prediction is of no known class") from None
+            return numbers
 
     def _bins(self, scores: NDArray[np.float64]) -> bytes:
         import numpy as np

@@ -19,12 +19,13 @@ from engine.serving.pool import ModelFiles
 
 @dataclass(frozen=True)
 class ReleaseRef:
-    """A release: its artifact, the column that names a row, the digest of its evaluation report if it has one."""
+    """A release: its artifact, the column that names a row, the digests of its evaluation report and its hold-out."""
 
     version: int
     artifact: Artifact
     id_column: str | None = None
     evaluation: str | None = None
+    holdout: str | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from engine.serving.pool import READY, Job
 from engine.serving.refusal import Refusal
 from engine.serving.routing import Route, hash_of, place_of
 from engine.serving.settings import Settings
+from engine.serving.signature import Signature
 from engine.serving.wire import MLFLOW, OPEN_INFERENCE, OWN, Reply
 
 Action = Callable[[Request], None]
@@ -46,6 +47,7 @@ class Gateway:
         self.turned_away = 0
         self.fleet: Fleet | None = None
         self.known: frozenset[str] = frozenset()  # models that shall be served
+        self.informed = False  # whether it is known which these are
         self._metrics = metrics
         self._prefix = secrets.token_hex(6)
         self._number = 0
@@ -112,7 +114,7 @@ class Gateway:
                 return
             action(request)
             return
-        allowed = ", ".join(sorted(method.decode() for method in methods) + ["OPTIONS"])
+        allowed = ", ".join([*sorted(method.decode() for method in methods), "OPTIONS"])
         allow = f"allow: {allowed}\r\n".encode()
         if request.method == b"OPTIONS":
             request.answer(204, b"", allow)
@@ -120,6 +122,9 @@ class Gateway:
             request.fail(405, f"the methods here are {allowed}", allow)
 
     def _unknown(self, request: Request) -> None:
+        if not self.informed:
+            request.fail(503, "the gateway is starting", _RETRY)
+            return
         if request.method == b"OPTIONS" and request.path == b"*":
             request.answer(204, b"", b"allow: GET, HEAD, POST, OPTIONS\r\n")
             return
@@ -218,7 +223,7 @@ class Gateway:
 
     def _ready(self, request: Request) -> None:
         waiting = sorted(name for name in self.known if self._route(name) is None)
-        if self.draining or waiting or self.fleet is None:
+        if self.draining or waiting or not self.informed:
             request.answer_json(503, {"ready": False, "waiting": waiting}, _RETRY)
         else:
             request.answer_json(200, {"ready": True})
@@ -248,7 +253,7 @@ class Gateway:
             "classes": list(signature.classes) if signature else None,
         }
 
-    def _signature(self, name: str):  # type: ignore[no-untyped-def]
+    def _signature(self, name: str) -> Signature | None:
         route = self._route(name)
         return route.stable.pool.signature if route is not None else None
 
@@ -262,6 +267,7 @@ class Gateway:
             return
         slot = route.stable if version is None else route.forced[version]
         signature = slot.pool.signature
+        assert signature is not None  # it was ready
         outputs = [{"name": "predict", "datatype": "BYTES" if signature.classes else "FP64", "shape": [-1]}]
         if signature.classes:
             outputs.append({"name": "predict_proba", "datatype": "FP64", "shape": [-1, len(signature.classes)]})

@@ -100,7 +100,14 @@ class Connection(asyncio.Protocol):
         self._paused = False  # the client does not take its answers
         self._closing = False
         self._lingering = False
-        self._reset()
+        self._head = 0  # bytes of a head that is not complete yet
+        self._in_body = False
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._length = 0  # as announced
+        self._size = 0  # of the head
+        self._body: list[bytes] = []
+        self._body_size = 0
         self._deadline = self._loop.time() + self._settings.head_seconds
 
     # ── asyncio.Protocol ───────────────────────────────────────────────────────────────────────────────────────
@@ -154,7 +161,8 @@ class Connection(asyncio.Protocol):
     # ── httptools ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        self._reset_message()
+        self._url, self._headers, self._length, self._size = b"", {}, 0, 0
+        self._release_body()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -283,21 +291,6 @@ class Connection(asyncio.Protocol):
             self._deadline = self._loop.time() + _LINGER_SECONDS
         else:
             self._transport.close()
-
-    def _reset(self) -> None:
-        self._head = 0  # bytes of a head that is not complete yet
-        self._in_body = False
-        self._body: list[bytes] = []
-        self._body_size = 0
-        self._reset_message()
-
-    def _reset_message(self) -> None:
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._length = 0
-        self._size = 0
-        self._body = []
-        self._body_size = 0
 
     def _release_body(self) -> None:
         self._handler.reading -= self._body_size

@@ -1,8 +1,8 @@
 """A model in a process of its own: reads requests from a socket, predicts whatever waits in one batch, replies.
 
-Loading verifies the file's digest. The process is ready when the golden predictions, recorded at registration, came
-out the same through the same code that answers requests. A batch that fails is tried row by row, so that a request
-that the model cannot answer takes no other one with it.
+Loading verifies the file's digest. A model is compiled where its answers are proven equal on the hold-out. The process
+is ready when the golden predictions, recorded by the evaluation, came out the same through the same code that answers
+requests. A batch that fails is tried request by request, so that one that cannot be answered takes no other with it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError
 from engine.serving.answers import Renderer
-from engine.serving.payloads import Reader, Rows
+from engine.serving.payloads import Reader, Rows, check_values
 from engine.serving.refusal import Refusal
 from engine.serving.signature import Signature
 from engine.serving.wire import OWN, Hello, Reply, Request, Requests, reply_frame
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from engine.serving.compiled import Answering
+    from engine.steps.model_files import LoadedModel
 
 _RECEIVE = 1 << 20  # bytes at once
 _MOST_ROWS = 4096  # of several requests in one batch
@@ -31,9 +32,9 @@ _TOLERANCE = 1e-6  # of golden probabilities, and relative of golden values
 
 
 def serve_model(channel: socket.socket, request: Mapping[str, Any]) -> None:
-    """Load the model that `request` names (`folder`, `id`, `evaluation`, `score_range`), then answer until EOF."""
+    """Load the model that `request` names (`folder`, `id`, `evaluation`, `holdout`), then answer until EOF."""
     try:
-        answerer = Answerer(Path(request["folder"]), request.get("id"), request.get("evaluation"))
+        answerer = Answerer(Path(request["folder"]), request["id"], request["evaluation"], request["holdout"])
         hello = answerer.prove()
     except EngineError as error:
         hello = Hello(reason=error.message)
@@ -53,11 +54,16 @@ def serve_model(channel: socket.socket, request: Mapping[str, Any]) -> None:
 class Answerer:
     """Requests in, replies out, for one loaded model."""
 
-    def __init__(self, folder: Path, id_column: str | None, evaluation: str | None) -> None:
+    def __init__(self, folder: Path, id_column: str | None, evaluation: str | None, holdout: str | None) -> None:
+        from engine.serving.compiled import Plain
         from engine.steps.model_files import load_model
 
-        self._model = load_model(folder)
-        self._signature = Signature.of(self._model.meta, id_column)
+        model = load_model(folder)
+        self._signature = Signature.of(model.meta, id_column)
+        self._answering: Answering = Plain(model)
+        self._path = "plain: there is no hold-out to prove anything with"
+        if holdout is not None:
+            self._answering, self._path = _fastest(model, Path(holdout))
         report = json.loads(Path(evaluation).read_text(encoding="utf-8")) if evaluation else {}
         self._golden: Mapping[str, Any] | None = (report.get("serving") or {}).get("golden")
         score_range = (report.get("serving") or {}).get("score_range")
@@ -66,7 +72,7 @@ class Answerer:
 
     def prove(self) -> Hello:
         """Answer the golden rows; ready if the answers are the recorded ones."""
-        hello = {"signature": self._signature.to_json(), "path": "plain", "pid": os.getpid()}
+        hello = {"signature": self._signature.to_json(), "path": self._path, "pid": os.getpid()}
         if self._golden is None:
             return Hello(golden="none", **hello)  # type: ignore[arg-type]
         from engine.serving.golden import difference
@@ -103,18 +109,17 @@ class Answerer:
             return []
         try:
             return self._together(batch)
-        except Refusal as refusal:
-            if len(batch) == 1:
-                return [_refused(batch[0][0], refusal)]
         except Exception:  # noqa: BLE001 - a model may raise anything
             if len(batch) == 1:
+                try:
+                    check_values(self._signature, batch[0][1].columns)
+                except Refusal as refusal:
+                    return [_refused(batch[0][0], refusal)]
                 traceback.print_exc()
                 return [_failed(batch[0][0], "the model failed")]
         return [reply for each in batch for reply in self._predicted([each])]
 
     def _together(self, batch: Sequence[tuple[Request, Rows]]) -> list[Reply]:
-        from engine.serving.frames import columns_of
-
         count = sum(rows.count for _, rows in batch)
         if len(batch) == 1:
             columns = batch[0][1].columns
@@ -123,7 +128,7 @@ class Answerer:
                 [value for part in parts for value in part]
                 for parts in zip(*(rows.columns for _, rows in batch), strict=True)
             ]
-        found, probabilities = self._ask(columns_of(self._signature, columns), count)
+        found, probabilities = self._answering.answers(dict(zip(self._signature.names, columns, strict=True)), count)
         answers = self._renderer.checked(found, probabilities, count)
         replies, start = [], 0
         for request, rows in batch:
@@ -131,10 +136,17 @@ class Answerer:
             start += rows.count
         return replies
 
-    def _ask(self, columns: Mapping[str, NDArray[Any]], count: int) -> tuple[Any, Any]:
-        import pandas as pd
 
-        return self._model.answers(pd.DataFrame(dict(columns), index=pd.RangeIndex(count)))
+def _fastest(model: LoadedModel, holdout: Path) -> tuple[Answering, str]:
+    """The compiled form where it is proven equal, else the plain one; and which it is."""
+    from engine.serving.compiled import NotCompiled, Plain, compile_model
+    from engine.steps.table import read_parquet
+
+    sample = read_parquet(holdout)
+    compiled = compile_model(model, sample)
+    if isinstance(compiled, NotCompiled):
+        return Plain(model, sample), f"plain: {compiled.reason}"
+    return compiled, "compiled"
 
 
 def _refused(request: Request, refusal: Refusal) -> Reply:

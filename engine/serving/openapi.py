@@ -102,7 +102,7 @@ code{background:#eee;padding:.1em .3em}dt{margin-top:1em}</style>
 fetch("/openapi.json").then(r => r.json()).then(d => {
   const list = document.getElementById("paths");
   for (const [path, methods] of Object.entries(d.paths)) for (const [method, what] of Object.entries(methods)) {
-    const name = document.createElement("dt"), code = document.createElement("code"), text = document.createElement("dd");
+    const [name, code, text] = ["dt", "code", "dd"].map(tag => document.createElement(tag));
     code.textContent = method.toUpperCase() + " " + path; text.textContent = what.summary;
     name.append(code); list.append(name, text);
   }

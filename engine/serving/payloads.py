@@ -7,16 +7,19 @@ Strict JSON: UTF-8, no NaN or Infinity, no key twice. Accepted are our own form,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from engine.serving import tensors
+from engine.serving.compiled.dates import microseconds
 from engine.serving.refusal import Refusal
 from engine.serving.signature import TAKES, WORDS, Signature, list_of
 from engine.serving.wire import MLFLOW, OPEN_INFERENCE, Request
 
 MLFLOW_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+INFINITY = float("inf")  # 1e999 is JSON
+_READERS: Mapping[str, Callable[[Any], object]] = {"date": microseconds, "numeric": float}
 _MOST_DETAILS = 20
 _REMEMBERED = 4096
 
@@ -110,6 +113,8 @@ class Reader:
         try:
             for record in records:
                 row = tuple([record[name] for name in names])
+                if INFINITY in row or -INFINITY in row:
+                    self._refuse(records)
                 types = tuple(map(type, row))
                 if types not in self._known:
                     self._learn(types, records)
@@ -161,12 +166,7 @@ class Reader:
             details += [{"row": number, **mistake} for mistake in self._mistakes(record)]
             if len(details) > _MOST_DETAILS:
                 break
-        shown = "; ".join(
-            f"row {detail['row']}: " + (f"{detail['column']}: " if "column" in detail else "") + detail["problem"]
-            for detail in details[:3]
-        )
-        more = ", and more" if len(details) > 3 else ""
-        raise Refusal(422, f"the rows do not fit the model: {shown}{more}", details[:_MOST_DETAILS])
+        raise Refusal(422, _summary(details), details[:_MOST_DETAILS])
 
     def _mistakes(self, record: Any) -> list[dict[str, Any]]:
         if not isinstance(record, dict):
@@ -178,10 +178,41 @@ class Reader:
                 found.append({"column": name, "problem": "is missing"})
             elif type(record[name]) not in TAKES[kind]:
                 found.append({"column": name, "problem": f"{WORDS[kind]} is expected, not {_told(record[name])}"})
+            elif record[name] in (INFINITY, -INFINITY):
+                found.append({"column": name, "problem": "the number is beyond the range of 64-bit floats"})
         for name in record:
             if name not in signature.kinds and name != signature.id:
                 found.append({"column": name[:200], "problem": "is not a column of this model"})
         return found
+
+
+def check_values(signature: Signature, columns: Sequence[Sequence[Any]]) -> None:
+    """Whether values of the right types are what the kinds take. Raises Refusal.
+
+    Asked only when a model could not answer: it is too slow to ask always.
+    """
+    details = []
+    for (name, kind), values in zip(signature.features, columns, strict=True):
+        if kind not in _READERS:
+            continue
+        for row, value in enumerate(values):
+            try:
+                if value is not None:
+                    _READERS[kind](value)
+            except (ValueError, OverflowError):
+                details.append(
+                    {"row": row, "column": name, "problem": f"{WORDS[kind]} is expected, not {_told(value)}"}
+                )
+    if details:
+        raise Refusal(422, _summary(details), details[:_MOST_DETAILS])
+
+
+def _summary(details: Sequence[Mapping[str, Any]]) -> str:
+    shown = "; ".join(
+        f"row {detail['row']}: " + (f"{detail['column']}: " if "column" in detail else "") + detail["problem"]
+        for detail in details[:3]
+    )
+    return f"the rows do not fit the model: {shown}" + (", and more" if len(details) > 3 else "")
 
 
 def parse(body: bytes) -> Any:

@@ -33,11 +33,12 @@ _ATTEMPTS = 2  # of a job whose process died under it
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """What a model process needs: the verified folder, the column that names a row, the evaluation report."""
+    """What a model process needs: the verified folder, the column that names a row, evaluation report and hold-out."""
 
     folder: Path
     id_column: str | None = None
     evaluation: Path | None = None
+    holdout: Path | None = None
 
 
 class Job:
@@ -124,6 +125,7 @@ class Pool:
             "folder": str(files.folder),
             "id": files.id_column,
             "evaluation": str(files.evaluation) if files.evaluation else None,
+            "holdout": str(files.holdout) if files.holdout else None,
             "memory": self._settings.memory,
         }
         return self._template.spawn(request)
@@ -182,7 +184,8 @@ class Pool:
                 worker.send(self._batch())
 
     def _batch(self) -> list[Job]:
-        waiting, batch, size = self._waiting, [], 0
+        waiting, size = self._waiting, 0
+        batch: list[Job] = []
         while waiting and len(batch) < _BATCH_JOBS and size < _BATCH_BYTES:
             job = waiting[0]
             if job.alone and batch:

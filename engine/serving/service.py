@@ -137,6 +137,7 @@ class Service:
         kept = await loop.run_in_executor(None, snapshots.load, routes)
         told = ""
         while True:
+            desired: Desired | None
             try:
                 desired = await loop.run_in_executor(None, self._truth.desired)
                 told = ""
@@ -146,7 +147,7 @@ class Service:
                     _log.warning("The state cannot be read, the last routes stay: %s", told)
                 desired = self._saved or kept
             if desired is not None:
-                self._gateway.known = frozenset(desired.endpoints)
+                self._gateway.known, self._gateway.informed = frozenset(desired.endpoints), True
                 if self._saved is None and kept is not None and kept.lineage == desired.lineage:
                     self._fleet.follow(kept)  # an older snapshot of the state is refused also after a restart
                 refused = self._fleet.follow(desired)

@@ -57,7 +57,7 @@ def _tensor(tensor: Mapping[str, Any], tail: _Tail) -> tuple[str, list[int], lis
         raise Refusal(422, "an input has no name")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise Refusal(422, f"input {name}: shape must be a list of sizes")
-    if datatype != "BYTES" and datatype not in _FORMATS:
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in _FORMATS):
         raise Refusal(422, f"input {name}: datatype must be one of BYTES, {', '.join(_FORMATS)}")
     parameters = tensor.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None

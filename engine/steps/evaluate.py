@@ -2,7 +2,8 @@
 
 Inputs: `model`, `holdout`, `schema`, further roles for a predict command. Settings: `{"training": {"predict": argv}}`
 for that command. Outputs: `predictions` (position, truth, prediction, probabilities), `report` (evaluation.json: every
-metric with its bootstrap interval, the same of a model that ignores the features, confusion, curves) and `figures`.
+metric with its bootstrap interval, the same of a model that ignores the features, confusion, curves, golden rows for
+serving) and `figures`.
 Predictions that are missing, not finite or of no known class make the report an `error`, never a number.
 """
 
@@ -20,6 +21,7 @@ from engine.stats import classification, curves, regression
 from engine.stats.bootstrap import CONFIDENCE
 from engine.stats.estimate import Estimate, Key
 from engine.steps.failures import failure
+from engine.steps.golden import serving_facts
 from engine.steps.model_files import LoadedModel, load_model
 from engine.steps.schema import Schema, Table, class_numbers, read_rows
 from engine.steps.table import write_parquet
@@ -65,6 +67,8 @@ def run(context: StepContext) -> StepOutcome:
     answers = ask(model, table, schema)
     write_predictions(context, table, schema, answers)
     report = evaluation_of(answers, table, schema, model.meta)
+    if not answers.error:
+        report["serving"] = serving_facts(table, answers.prediction, answers.probabilities, schema)
     context.outputs["report"].write_text(canonical_json(report) + "\n", encoding="utf-8")
     context.outputs["figures"].mkdir(parents=True, exist_ok=True)
     draw(report, table, answers, context.outputs["figures"])
