@@ -12,6 +12,7 @@ from typing import Any
 
 _REFERENCE = re.compile(r"\$\{(inputs|outputs)\.([A-Za-z0-9_]+)\}")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_LONGEST = 20_000  # of a line, in characters; splitting a longer one takes long
 _NO_SHELL = "There is no shell: put it into a script and run that, or write a list of arguments."
 
 
@@ -24,8 +25,12 @@ class CommandError(ValueError):
 
 
 def parse_command(value: Any) -> list[str]:
-    """A command as its arguments; raises CommandError for shell syntax and foreign references."""
+    """A command as its arguments; raises CommandError for shell syntax, foreign references, excess."""
     if isinstance(value, str):
+        if len(value) > _LONGEST:
+            raise CommandError(
+                f"the command has {len(value):,} characters, at most {_LONGEST:,} may be", "Put it into a script."
+            )
         _refuse_shell_syntax(value)
         try:
             arguments = shlex.split(value)

@@ -14,6 +14,8 @@ from engine.spec.fields import show
 from engine.spec.yaml_tree import Node
 
 _MOST = 200  # nobody reads more, and each costs a search for what was meant
+_MOST_COMPARED = 200  # names; each takes some microseconds for each mistake
+_MOST_LISTED = 50
 _TYPES = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -69,9 +71,12 @@ def unknown_key(key: str, node: Node, where: str, known: Iterable[str]) -> Diagn
 
 def suggestion(word: str, known: Sequence[str], title: str) -> str:
     """`Did you mean …?`, else what there is."""
-    near = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    likely = known if len(known) <= _MOST_COMPARED else [name for name in known if name[:1] == word[:1]]
+    near = get_close_matches(word.lower(), likely[:_MOST_COMPARED], n=1, cutoff=0.6)
     if near and near[0] != word:
         return f'Did you mean "{near[0]}"?'
+    if len(known) > _MOST_LISTED:
+        return f"{title}: {', '.join(known[:_MOST_LISTED])} and {len(known) - _MOST_LISTED} more."
     return f"{title}: {', '.join(known)}." if known else "Remove it."
 
 

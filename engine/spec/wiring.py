@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from engine.errors import Diagnostic
 from engine.spec.commands import command_references
@@ -34,6 +34,7 @@ PREDICT_INPUTS = ("model", "table")
 PREDICT_OUTPUTS = ("predictions",)
 _STEP_ROLES = {"command": "the command itself"}
 _TRAINING_ROLES = {"code": "the code of training", **dict.fromkeys(TRAIN_INPUTS, "what training always reads")}
+_MOST_COMPARED = 100  # as many mistakes as are shown
 
 
 @dataclass
@@ -113,16 +114,16 @@ class _Wirer:
         self._check_reserved(step.inputs, node, _STEP_ROLES)
 
     def _check_order(self, name: str, step: UserStep, node: Node) -> None:
-        known = [n for n in self.outputs if n not in ("package", step.name)]
-        if name not in known:
-            self._say(node, f'there is no step "{name}" to wait for', suggestion(name, known, "Steps"))
+        if name not in self.outputs or name in ("package", step.name):
+            known = (n for n in self.outputs if n not in ("package", step.name))
+            self._say(node, f'there is no step "{name}" to wait for', self._meant(name, known, "Steps"))
 
     def _check_roles(self, run: Sequence[str], node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         for kind, role in dict.fromkeys(command_references(run)):
             known = inputs if kind == "inputs" else outputs
             if role not in known:
                 message = f"${{{kind}.{role}}} names no declared {kind[:-1]}"
-                remedy = f'Declare "{role}" under {kind}.' if not known else suggestion(role, sorted(known), "Declared")
+                remedy = f'Declare "{role}" under {kind}.' if not known else self._meant(role, known, "Declared")
                 self._say(node, message, remedy)
 
     def _check_reserved(self, inputs: Mapping[str, str], node: Node, taken: Mapping[str, str]) -> None:
@@ -161,14 +162,11 @@ class _Wirer:
             remedy = suggestion(text, names, "Its outputs") if names else f"Write ./{text} for a file."
             self._say(node, f'the step {step} has no output "{text.partition(".")[2]}"', remedy)
         elif _is_too_long(text) or not self.exists(text):
-            known = ["data", *(f"{s}.{o}" for s, outputs in self.outputs.items() for o in outputs), *self.owners]
+            every = ((f"{s}.{o}" for o in outputs) for s, outputs in self.outputs.items())
+            meant = self._meant(text, chain(("data",), chain.from_iterable(every), self.owners), "Outputs")
             message = f'"{text}", an input of {where}, is neither an output nor a file of the project'
-            remedy = (
-                suggestion(text, known, "Outputs")
-                if _looks_like_output(text, known)
-                else "Create the file, or correct its path."
-            )
-            self._say(node, message, remedy)
+            near = meant.startswith("Did you mean")
+            self._say(node, message, meant if near else "Create the file, or correct its path.")
         return text
 
     def _wire_training(self, training: Training, node: Node) -> None:
@@ -251,6 +249,12 @@ class _Wirer:
         step, _, output = reference.partition(".")
         return step if output in self.outputs.get(step, ()) else None
 
+    def _meant(self, word: str, known: Iterable[str], title: str) -> str:
+        """The remedy for an unknown name: the nearest of `known`, which is worth searching only for what is shown."""
+        if len(self.result.diagnostics) >= _MOST_COMPARED:
+            return "Mend the mistakes before it first."
+        return suggestion(word, list(known), title)
+
     def _say(self, node: Node, message: str, remedy: str) -> None:
         self.result.diagnostics.append(node.place.diagnostic(message, remedy))
 
@@ -271,7 +275,3 @@ def _leaves_project(text: str) -> bool:
 def _is_too_long(text: str) -> bool:
     """Longer than any file system allows, which asking for such a file would fail on."""
     return len(text) > 1_000 or max(map(len, text.split("/"))) > 200
-
-
-def _looks_like_output(text: str, known: Sequence[str]) -> bool:
-    return suggestion(text, known, "").startswith("Did you mean")
