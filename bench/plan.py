@@ -1,4 +1,4 @@
-"""`engine plan` with nothing to do, beside a floor, DVC and Terraform; one change among many; long chains.
+"""`engine plan` with nothing to do, beside a floor, DVC and Terraform; one change among many, the cache lost; chains.
 
 The floor is Python that parses the same specs with the C parser and stats the same data files, and decides nothing.
 """
@@ -43,6 +43,7 @@ def run(options: Options) -> Report:
     folders = {size: many(projects / f"specs-{size}", size, template) for size in sizes}
     _nothing_to_do(report, options, folders)
     _one_change(report, options, folders[1000])
+    _cache_lost(report, options, folders[1000])
     _chains(report, options, projects, template)
     return report
 
@@ -182,6 +183,12 @@ def _one_change(report: Report, options: Options, folder: Path) -> None:
     for command in commands:
         more = added(measured[command.name], measured[nothing.name]) * 1000
         report.compare(f"{command.name}: added", more, 60.0, "ms")
+
+
+def _cache_lost(report: Report, options: Options, folder: Path) -> None:
+    """What it takes to validate a thousand specs and plan each of them anew."""
+    command = Command("1,000 specs, cache lost", PLAN, folder, prepare=_forgetting(folder, True))
+    report.add(in_turns([command], options.runs).values())
 
 
 # ── chains ───────────────────────────────────────────────────────────────────────────────────────────────────
