@@ -4,7 +4,7 @@ Asymptotic confidence sequences of Waudby-Smith, Arbour, Sinha, Kennedy and Ramd
 Gaussian mixture with the estimated variance in the place of the true one. "Asymptotic" means that the error rate is
 right once there is enough data; before `BURN_IN` observations of each release there are no bounds at all. Rare events
 (an accuracy near 1) are the hard case: the few that were seen say too little of the variance. Where the quantity is
-bounded, give its `span`: spreads are then taken as if one more value lay a span above the mean, and one below.
+bounded, give its `span`: spreads are then taken as if two more values lay a span above the mean, and two below.
 
 Two releases are compared within the times of equal weight, and the differences averaged with the precision that each
 weight gives them. As requests are assigned at random within it, a mean that drifts while the weight ramps does not
@@ -208,7 +208,7 @@ def _spread(count: Any, total: Any, squares: Any, span: float) -> Any:
     import numpy as np
 
     deviations = squares - total**2 / count
-    return np.where(deviations > _ROUNDING * squares, deviations, 0.0) + 2 * span**2
+    return np.where(deviations > _ROUNDING * squares, deviations, 0.0) + 4 * span**2
 
 
 def _tuned(alpha: float) -> float:

@@ -252,13 +252,12 @@ PROMISES = [(0.01, 2.0, 0.1, 0.05), (0.01, 2.0, 0.5, 0.01), (0.01, 5.0, 0.01, 0.
 @pytest.mark.parametrize("promise", PROMISES)
 def test_bad_candidates_are_caught_within_the_requests_promised(promise: Any, record_property: Any) -> None:
     base, risk, weight, alpha = promise
-    rollouts = 2000 if SOAK else 300
+    rollouts = 2000 if SOAK else 1000
     requests, looks = detectable(*promise), 50
     record_property("requests", requests)
     stable, candidate = simulate(4, np.full(looks, base), risk, np.full(looks, weight), requests // looks, rollouts)
     caught = log_e_process(np.full(looks, weight), stable, candidate) >= -math.log(alpha)
     record_property("caught", float(caught.any(axis=1).mean()))
-    assert caught[:100].any(axis=1).sum() >= 95
     assert caught.any(axis=1).mean() >= 0.95
     assert caught[:, : looks // 2].any(axis=1).mean() < 0.9  # and it is no lazy promise
 

@@ -236,15 +236,34 @@ def test_equal_releases_are_seldom_told_apart(scene: str, record_property: Any) 
 def test_bounds_of_rare_events_hold_with_their_span(stable: float, candidate: float, record_property: Any) -> None:
     """A tenth of the traffic: where the few events seen would say that the candidate is better than it is."""
     generator, rollouts = np.random.default_rng(8), 2000
-    shares = generator.binomial(100, 0.1, (rollouts, LOOKS))
-    bad = generator.binomial(shares, candidate).cumsum(axis=1), generator.binomial(100 - shares, stable).cumsum(axis=1)
-    m, n = shares.cumsum(axis=1), (100 - shares).cumsum(axis=1)
+    shares = generator.binomial(300, 0.1, (rollouts, LOOKS))
+    bad = generator.binomial(shares, candidate).cumsum(axis=1), generator.binomial(300 - shares, stable).cumsum(axis=1)
+    m, n = shares.cumsum(axis=1), (300 - shares).cumsum(axis=1)
     tables = []
     for count, events in ((n, bad[1]), (m, bad[0])):
         tables.append(np.stack((count, events, events), axis=-1)[..., None].swapaxes(0, 1))
     rates = missed(tables[0], tables[1], candidate - stable, 1.0)
     record_property("missed", rates)
     assert all(at_most(rate, ALPHA, rollouts) for rate in rates)
+
+
+@pytest.mark.parametrize(("requests", "least", "most"), [(1, 0.0, ALPHA), (20, 0.9, 1.0)])
+def test_many_requests_of_one_key_are_not_many_observations(
+    requests: int, least: float, most: float, record_property: Any
+) -> None:
+    """Equal releases, 50 keys a look, a tenth of them on the candidate; requests of a key are correlated by 0.5."""
+    generator, rollouts = np.random.default_rng(9), ROLLOUTS
+    chosen = generator.random((LOOKS, rollouts, 50)) < 0.1
+    key = generator.normal(0, math.sqrt(0.5), chosen.shape)
+    sums = np.zeros((2, LOOKS, rollouts, 3, 1))
+    for _ in range(requests):
+        x = key + generator.normal(0, math.sqrt(0.5), chosen.shape)
+        for release, mask in enumerate((~chosen, chosen)):
+            sums[release, ..., 0] += np.stack([(mask * v).sum(axis=-1) for v in (x**0, x, x**2)], axis=-1)
+    stable, candidate = sums.cumsum(axis=1)
+    rate = missed(stable, candidate, 0.0, 0)[0]
+    record_property("false_alarms", rate)
+    assert least <= rate and at_most(rate, most, rollouts)
 
 
 def test_a_slower_candidate_is_found() -> None:
