@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from engine.core.canonical import Json
 from engine.core.records import (
@@ -25,6 +26,9 @@ from engine.core.records import (
     StepResult,
 )
 from engine.core.verdict import Verdict
+
+if TYPE_CHECKING:
+    from engine.core.rollout import Rollout, Seen
 
 # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -84,6 +88,10 @@ class Ledger(Protocol):
     def finish_run(self, lease: Lease, run_id: str, status: RunStatus, message: str, finished_at: str) -> None: ...
 
 
+RolloutChange: TypeAlias = "tuple[Rollout | None, Rollout]"
+"""A rollout as it was (None: there was none) and as it shall be."""
+
+
 class ReleaseStore(Protocol):
     """Releases and the endpoint that serves them."""
 
@@ -92,8 +100,42 @@ class ReleaseStore(Protocol):
 
     def release_by_key(self, model: str, key: str) -> Release | None: ...
 
-    def set_endpoint(self, lease: Lease, before: Endpoint, after: Endpoint, *, actor: str, reason: str) -> None:
-        """Compare-and-swap on the generation; raises StateError when `before` is not what is stored."""
+    def set_endpoint(
+        self,
+        lease: Lease,
+        before: Endpoint,
+        after: Endpoint,
+        *,
+        actor: str,
+        reason: str,
+        rollouts: Sequence[RolloutChange] = (),
+    ) -> None:
+        """Change the endpoint, its rollouts, or both (`after` may be `before`), in one transaction.
+
+        `lease` is of the model or of its delivery. Compare-and-swap: raises StateError when what was is not what is
+        stored.
+        """
+
+    def set_mirrored(self, endpoint: Endpoint) -> None:
+        """Note that the registry's aliases say what this endpoint says."""
+
+
+class RolloutReader(Protocol):
+    """Rollouts, and what the registry has not been told yet."""
+
+    def rollouts(self, model: str | None = None, limit: int = 50) -> Sequence[Rollout]: ...
+
+    def open_rollout(self, model: str) -> Rollout | None: ...
+
+    def open_rollouts(self) -> Mapping[str, Rollout]: ...
+
+    def unmirrored(self) -> Mapping[str, Endpoint]: ...
+
+
+class Observer(Protocol):
+    """What can be seen of a rollout in the world: its candidate's processes, and what live traffic says."""
+
+    def seen(self, rollout: Rollout, now: datetime) -> Seen: ...
 
 
 class PlanStore(Protocol):

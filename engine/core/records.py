@@ -152,6 +152,11 @@ class Lineage:
     serial: int
 
 
+def delivery_of(model: str) -> str:
+    """The name under which a model's delivery is leased: its endpoint changes also while a run holds the model."""
+    return f"{model}:delivery"
+
+
 @dataclass(frozen=True)
 class Lease:
     """The right to change one model, until it expires or is taken over. Writes carry `token`, the fence."""

@@ -29,10 +29,28 @@ from engine.core.records import (
     Run,
     RunStatus,
     StepResult,
+    delivery_of,
+)
+from engine.core.rollout import (
+    Abort,
+    Ask,
+    Begin,
+    Decision,
+    Move,
+    Pause,
+    Phase,
+    Promote,
+    Resume,
+    Rollout,
+    Stage,
+    Strategy,
+    follow,
+    start,
+    supersede,
 )
 from engine.core.verdict import Verdict
 from engine.errors import FencedError, IntegrityError, LockedError, StalePlanError, StateError, UsageError
-from engine.ports import HistoryReader, LeaseStore, Ledger, PlanStore, ReleaseStore, StateReader
+from engine.ports import HistoryReader, LeaseStore, Ledger, PlanStore, ReleaseStore, RolloutReader, StateReader
 
 AT = "2026-01-01T00:00:00.000000Z"
 
@@ -51,8 +69,8 @@ class FakeClock:
         self.now += timedelta(seconds=seconds)
 
 
-class Reader(StateReader, HistoryReader, Protocol):
-    """Both ways of reading."""
+class Reader(StateReader, HistoryReader, RolloutReader, Protocol):
+    """All ways of reading."""
 
     def audit_head(self) -> ChainHead: ...
 
@@ -108,6 +126,55 @@ def make_release(version: int, model: str = "churn", **changes: Any) -> Release:
     return replace(release, **changes)
 
 
+CANARY = Strategy("canary", (Stage(0.1, 60), Stage(0.5, 60, hold=True)), approval=True, analysis={"alpha": 0.05})
+
+
+class Delivered:
+    """`churn` with releases 1 to 3, version 1 live; decisions are stored as they are made."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.lease = opened.started()
+        for version in (1, 2, 3):
+            opened.store.add_release(self.lease, make_release(version))
+        self.endpoint = Endpoint("churn", 1, 1, deployed="a")
+        opened.store.set_endpoint(self.lease, Endpoint("churn"), self.endpoint, actor="ana", reason="deploy")
+        self.rollout: Rollout | None = None
+
+    def start(self, version: int, strategy: Strategy = CANARY) -> Rollout:
+        """Bring in a candidate; a rollout that goes on is superseded."""
+        was, number = self.rollout, 1 if self.rollout is None else self.rollout.number + 1
+        rollout, after = start(self.endpoint, version, strategy, number, "b", self.opened.clock())
+        assert rollout is not None
+        changes: list[tuple[Rollout | None, Rollout]] = [(None, rollout)]
+        if was is not None and was.is_open:
+            changes.insert(0, (was, supersede(was, "a newer candidate", self.opened.clock())))
+        self.opened.store.set_endpoint(self.lease, self.endpoint, after, actor="ana", reason="deploy", rollouts=changes)
+        self.endpoint, self.rollout = after, rollout
+        return rollout
+
+    def carry_out(self, decision: Decision) -> Rollout:
+        """Store what a decision comes to."""
+        assert self.rollout is not None
+        rollout, after = follow(self.rollout, self.endpoint, decision, self.opened.clock())
+        self.opened.store.set_endpoint(
+            self.lease, self.endpoint, after, actor="ben", reason="seen", rollouts=[(self.rollout, rollout)]
+        )
+        self.endpoint, self.rollout = after, rollout
+        return rollout
+
+    def check(self) -> None:
+        """Both readers see what was stored."""
+        assert self.opened.model().endpoint == self.endpoint
+        expected = {} if self.rollout is None or not self.rollout.is_open else {"churn": self.rollout}
+        for reader in (self.opened.reader, self.opened.store):
+            assert reader.open_rollouts() == expected
+            assert reader.open_rollout("churn") == expected.get("churn")
+            if self.rollout is not None:
+                assert reader.rollouts("churn", 1) == [self.rollout]
+                assert reader.rollouts(limit=1) == [self.rollout]
+
+
 class Opened:
     """A store with a run of `churn` under way, and a second pair of eyes."""
 
@@ -154,6 +221,10 @@ class StateContract:
             assert reader.runs() == []
             assert reader.steps_of("run1") == ([], [])
             assert reader.releases() == []
+            assert reader.rollouts() == reader.rollouts("churn") == []
+            assert reader.open_rollouts() == {}
+            assert reader.unmirrored() == {}
+            assert reader.open_rollout("churn") is None
             assert reader.audit() == []
             assert reader.live_digests() == frozenset()
 
@@ -413,8 +484,9 @@ class StateContract:
         "impossible",
         [
             {"stable": 1, "candidate": 2, "weight": 1.0},
-            {"stable": 1, "candidate": 2, "weight": 0.0},
             {"stable": 1, "weight": 0.5},
+            {"stable": 1, "mirror": 0.5},
+            {"stable": 1, "candidate": 2, "mirror": 1.5},
             {"stable": 1, "candidate": 1, "weight": 0.5},
             {"candidate": 2, "weight": 0.5},
             {"stable": 3},
@@ -431,6 +503,115 @@ class StateContract:
                 lease, Endpoint("churn"), Endpoint("churn", 1, **impossible), actor="ana", reason="deploy"
             )
         assert opened.model() == before
+
+    # ── rollouts ──
+
+    def test_a_rollout_changes_with_its_endpoint(self, opened: Opened) -> None:
+        delivered = Delivered(opened)
+        delivered.start(2)
+        delivered.check()
+        generations = [delivered.endpoint.generation]
+        for decision in (Begin(), Pause("by hand"), Resume("by hand"), Move(1, "passed"), Begin(), Ask("passed")):
+            opened.clock.advance(10)
+            delivered.carry_out(decision)
+            delivered.check()
+            generations.append(delivered.endpoint.generation)
+        assert generations == [2, 2, 2, 2, 3, 3, 3], "only what the router must know is a new generation"
+        delivered.carry_out(Promote("approved"))
+        delivered.check()
+        assert delivered.endpoint.stable == 2
+        events = [event for event in opened.reader.audit() if event.event.startswith("rollout")]
+        assert [event.event for event in events] == ["rollout started", *["rollout changed"] * 7]
+        assert events[-1].details["reason"] == "approved"
+        assert events[-1].details["rollout"]["phase"] == "promoted"  # type: ignore[index, call-overload]
+
+    def test_a_newer_candidate_supersedes(self, opened: Opened) -> None:
+        delivered = Delivered(opened)
+        delivered.start(2)
+        opened.clock.advance(10)
+        delivered.start(3, replace(CANARY, stages=(Stage(0.0, mirror=0.5),), analysis=None))
+        delivered.check()
+        newest, oldest = opened.reader.rollouts("churn")
+        assert (newest.number, newest.candidate, newest.strategy.analysis) == (2, 3, None)
+        assert (oldest.phase, oldest.reason) == (Phase.SUPERSEDED, "a newer candidate")
+        delivered.carry_out(Abort("errors"))
+        delivered.check()
+        assert opened.store.rollouts("churn")[0].reason == "errors"
+
+    def test_a_rollout_changes_by_compare_and_swap(self, opened: Opened) -> None:
+        delivered = Delivered(opened)
+        first = delivered.start(2)
+        before = delivered.carry_out(Begin())
+        serial = opened.reader.lineage()
+        stale: list[tuple[Rollout | None, Rollout]] = [
+            (first, replace(first, reason="late")),
+            (None, replace(first, reason="again")),
+            (replace(first, number=2), replace(first, number=2)),
+        ]
+        for change in stale:
+            with pytest.raises(StateError, match="changed meanwhile"):
+                opened.store.set_endpoint(
+                    delivered.lease, delivered.endpoint, delivered.endpoint, actor="x", reason="", rollouts=[change]
+                )
+        old = replace(delivered.endpoint, generation=1)
+        with pytest.raises(StateError, match="at generation 2"):
+            opened.store.set_endpoint(
+                delivered.lease, old, old, actor="x", reason="", rollouts=[(before, replace(before, reason="x"))]
+            )
+        with pytest.raises(ValueError, match="does not follow"):
+            opened.store.set_endpoint(delivered.lease, old, old, actor="x", reason="")
+        assert opened.reader.lineage() == serial
+        delivered.check()
+
+    def test_a_rollout_and_its_endpoint_never_disagree(self, opened: Opened) -> None:
+        delivered = Delivered(opened)
+        rollout = delivered.start(2)
+        endpoint, serial = delivered.endpoint, opened.reader.lineage()
+        moved = replace(endpoint, generation=endpoint.generation + 1)
+        impossible: list[tuple[Endpoint, list[tuple[Rollout | None, Rollout]]]] = [
+            (replace(moved, weight=0.5), []),
+            (replace(moved, candidate=3), []),
+            (replace(moved, candidate=None, weight=0.0), []),
+            (replace(moved, mirror=0.5), []),
+            (endpoint, [(rollout, replace(rollout, stage=1))]),
+            (endpoint, [(None, replace(rollout, number=2))]),  # two that go on
+            (endpoint, [(None, replace(rollout, number=2, phase=Phase.ABORTED, candidate=9))]),
+            (endpoint, [(None, replace(rollout, number=2, phase=Phase.ABORTED, base=2))]),
+        ]
+        for after, changes in impossible:
+            with pytest.raises(IntegrityError):
+                opened.store.set_endpoint(delivered.lease, endpoint, after, actor="x", reason="", rollouts=changes)
+        assert opened.reader.lineage() == serial
+        delivered.check()
+
+    def test_the_delivery_has_a_lease_of_its_own(self, opened: Opened) -> None:
+        delivered = Delivered(opened)
+        delivered.start(2)
+        run, delivered.lease = delivered.lease, opened.store.acquire(delivery_of("churn"), "ben", 60)
+        delivered.carry_out(Begin())
+        opened.store.advance(run, "run1", done=make_result("train"))
+        with pytest.raises(ValueError, match="does not cover"):
+            opened.store.add_release(delivered.lease, make_release(4))
+        opened.store.release(delivered.lease)
+        with pytest.raises(FencedError):
+            delivered.carry_out(Promote("by a holder that lost it"))
+        delivered.lease = opened.store.acquire(delivery_of("iris"), "ben", 60)
+        with pytest.raises(ValueError, match="does not cover"):
+            delivered.carry_out(Promote("by another's"))
+        delivered.check()
+
+    def test_what_the_registry_was_not_told_is_known(self, opened: Opened) -> None:
+        delivered = Delivered(opened)
+        assert opened.reader.unmirrored() == {"churn": delivered.endpoint}
+        serial = opened.reader.lineage()
+        opened.store.set_mirrored(delivered.endpoint)
+        assert opened.reader.unmirrored() == opened.store.unmirrored() == {}
+        assert opened.reader.lineage() == serial, "it is no part of the state's content"
+        delivered.start(2)
+        assert opened.reader.unmirrored() == {"churn": delivered.endpoint}
+        opened.store.set_mirrored(delivered.endpoint)
+        delivered.carry_out(Move(1, "passed"))
+        assert opened.reader.unmirrored() == {}, "weights are no business of the registry"
 
     # ── plans, taints, removal ──
 
@@ -458,7 +639,12 @@ class StateContract:
         lease = opened.started()
         opened.store.advance(lease, "run1", done=make_result("train"))
         opened.store.add_release(lease, make_release(1))
-        opened.store.set_endpoint(lease, Endpoint("churn"), Endpoint("churn", 1, 1), actor="ana", reason="deploy")
+        opened.store.add_release(lease, make_release(2))
+        rollout, endpoint = start(Endpoint("churn", 0, 1), 2, CANARY, 1, "b", opened.clock())
+        assert rollout is not None
+        opened.store.set_endpoint(
+            lease, Endpoint("churn"), endpoint, actor="ana", reason="deploy", rollouts=[(None, rollout)]
+        )
         opened.store.taint("churn", "train", actor="ana")
         with pytest.raises(LockedError):
             opened.store.rm("churn", actor="ana")
@@ -468,6 +654,7 @@ class StateContract:
         assert opened.reader.models() == {}
         assert opened.reader.runs() == []
         assert opened.reader.releases() == []
+        assert opened.reader.rollouts() == []
         assert opened.reader.audit()[-1].event == "model removed"
         with pytest.raises(UsageError):
             opened.store.rm("churn", actor="ana")

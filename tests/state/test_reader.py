@@ -156,7 +156,18 @@ def test_any_history_reads_the_same_both_ways(events: list[tuple[Any, ...]]) -> 
             for content in "123":
                 wanted = (history.name, step, digest(content))
                 assert reader.result(*wanted) == store.result(*wanted)
-        for name in ("runs", "releases", "audit", "leases", "list_models", "live_digests", "audit_head"):
+        for name in (
+            "runs",
+            "releases",
+            "rollouts",
+            "open_rollouts",
+            "unmirrored",
+            "audit",
+            "leases",
+            "list_models",
+            "live_digests",
+            "audit_head",
+        ):
             assert getattr(reader, name)() == getattr(store, name)()
         store.close()
         reader.close()

@@ -12,11 +12,30 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from engine.adapters.state import holder as holders
-from engine.adapters.state.queries import artifact_json, find_lease, outputs_text
+from engine.adapters.state.queries import (
+    artifact_json,
+    find_endpoint,
+    find_lease,
+    find_open_rollout,
+    find_rollout,
+    outputs_text,
+    strategy_json,
+)
 from engine.adapters.state.transaction import Transaction
 from engine.core.canonical import Json, canonical_json
-from engine.core.records import Attempt, AttemptStatus, Endpoint, Lease, Release, RunStatus, StepResult
+from engine.core.records import (
+    Attempt,
+    AttemptStatus,
+    Endpoint,
+    Lease,
+    Release,
+    RunStatus,
+    StepResult,
+    delivery_of,
+)
+from engine.core.rollout import Rollout
 from engine.errors import EngineError, FencedError, IntegrityError, StateError
+from engine.failpoints import failpoint
 
 DURATIONS_KEPT = 5
 """How many of a step's last durations planning gets to see."""
@@ -110,6 +129,12 @@ def same_model(lease: Lease, model: str) -> None:
     """Raises ValueError when a lease is used for another model."""
     if lease.model != model:
         raise ValueError(f"a lease of {lease.model} does not cover {model}")
+
+
+def covers_endpoint(lease: Lease, model: str) -> None:
+    """Raises ValueError unless it is a lease of the model or of its delivery."""
+    if lease.model != delivery_of(model):
+        same_model(lease, model)
 
 
 # ── rows of the ledger ───────────────────────────────────────────────────────────────────────────────────────
@@ -246,6 +271,87 @@ def add_release(tx: Transaction, release: Release) -> None:
             "created_at": release.created_at or tx.now,
         },
     )
+
+
+# ── endpoints and rollouts ───────────────────────────────────────────────────────────────────────────────────
+
+_ENDPOINT_COLUMNS = ("generation", "stable", "candidate", "weight", "deployed", "aborted", "previous", "mirror")
+_SET_ENDPOINT = (
+    f"INSERT INTO endpoints (model, {', '.join(_ENDPOINT_COLUMNS)})"  # noqa: S608 - constants
+    f" VALUES (:model, {', '.join(f':{name}' for name in _ENDPOINT_COLUMNS)})"
+    f" ON CONFLICT (model) DO UPDATE SET {', '.join(f'{name} = :{name}' for name in _ENDPOINT_COLUMNS)}"
+)
+_ROLLOUT_COLUMNS = (
+    "phase",
+    "stage",
+    "stage_generation",
+    "changed_at",
+    "began_at",
+    "passed",
+    "reason",
+)  # what changes in a rollout's life; the rest stays as it began
+_ROLLOUT_BEGINNING = ("model", "number", "candidate", "base", "strategy", "first_generation", "started_at")
+_ADD_ROLLOUT = (
+    f"INSERT INTO rollouts ({', '.join((*_ROLLOUT_BEGINNING, *_ROLLOUT_COLUMNS))})"  # noqa: S608 - constants
+    f" VALUES ({', '.join(f':{name}' for name in (*_ROLLOUT_BEGINNING, *_ROLLOUT_COLUMNS))})"
+)
+_CHANGE_ROLLOUT = (
+    f"UPDATE rollouts SET {', '.join(f'{name} = :{name}' for name in _ROLLOUT_COLUMNS)}"  # noqa: S608 - constants
+    " WHERE model = :model AND number = :number"
+)
+
+
+def swap_endpoint(tx: Transaction, before: Endpoint, after: Endpoint) -> bool:
+    """Whether the record changed. Raises StateError when `before` is not what is stored."""
+    stored = find_endpoint(tx.fetch, before.model) or Endpoint(before.model)
+    if stored != before:
+        raise StateError(
+            f"the endpoint of {before.model} was changed meanwhile: it is at generation {stored.generation},"
+            f" not {before.generation}",
+            remedy="Look at it again: engine status",
+        )
+    if after == before:
+        return False
+    tx.execute(_SET_ENDPOINT, vars(after))
+    return True
+
+
+def swap_rollout(tx: Transaction, before: Rollout | None, after: Rollout) -> None:
+    """Add a rollout (`before` is None) or change one. Raises StateError when `before` is not what is stored."""
+    failpoint("state.rollout")
+    if find_rollout(tx.fetch, after.model, after.number) != before:
+        raise StateError(
+            f"rollout {after.number} of {after.model} was changed meanwhile",
+            remedy=f"Look at it again: engine rollout status {after.model}",
+        )
+    row = {**vars(after), "phase": after.phase.value, "passed": int(after.passed)}
+    row["strategy"] = canonical_json(strategy_json(after.strategy))
+    tx.execute(_CHANGE_ROLLOUT if before else _ADD_ROLLOUT, row)
+
+
+def refuse_disagreement(tx: Transaction, endpoint: Endpoint) -> None:
+    """Raises IntegrityError where a rollout that goes on and its endpoint would say different things."""
+    rollout = find_open_rollout(tx.fetch, endpoint.model)
+    if rollout is None:
+        return
+    present = rollout.present
+    if (endpoint.candidate, endpoint.weight, endpoint.mirror) != (rollout.candidate, present.weight, present.mirror):
+        raise IntegrityError(
+            f"rollout {rollout.number} of {endpoint.model} would go on beside an endpoint that is not its own",
+            remedy="Nothing was changed.",
+        )
+
+
+def rollout_json(rollout: Rollout) -> dict[str, Json]:
+    """A rollout for the audit log."""
+    return {
+        "number": rollout.number,
+        "candidate": rollout.candidate,
+        "base": rollout.base,
+        "strategy": strategy_json(rollout.strategy),
+        "phase": rollout.phase.value,
+        "stage": rollout.stage,
+    }
 
 
 def endpoint_json(endpoint: Endpoint) -> dict[str, Json]:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.core.audit import ChainHead
 from engine.core.canonical import Json, canonical_json
@@ -32,6 +32,9 @@ from engine.core.records import (
 )
 from engine.core.verdict import Verdict
 
+if TYPE_CHECKING:
+    from engine.core.rollout import Rollout, Strategy
+
 SCHEMA_HEAD = "0001"
 """The schema revision that this version reads and writes."""
 
@@ -43,7 +46,12 @@ _META = "SELECT lineage, serial, audit_count, audit_head FROM meta"
 _RESULT = "step, fingerprint, components, outputs, facts, summary, verdict, seconds, run_id, finished_at"
 _RUN = "run_id, model, status, started_at, finished_at, spec_digest, document, message, provenance"
 _RELEASE = "model, version, release_key, run_id, registry_uri, artifact, evidence, created_at"
-_ENDPOINT = "model, generation, stable, candidate, weight, deployed, aborted, previous"
+_ENDPOINT = "model, generation, stable, candidate, weight, deployed, aborted, previous, mirror"
+_ROLLOUT = (
+    "model, number, candidate, base, strategy, phase, stage, first_generation, stage_generation, started_at,"
+    " changed_at, began_at, passed, reason"
+)
+_OPEN = "(phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval')"
 _LEASE = "model, holder, token, acquired_at, expires_at"
 _AUDIT = "sequence, at, actor, event, subject, details, previous_hash, hash"
 
@@ -134,6 +142,36 @@ class StateQueries(ABC):
         """The release that was registered under this idempotency key."""
         with self._snapshot() as fetch:
             return None if fetch is None else find_release(fetch, model, key=key)
+
+    def rollouts(self, model: str | None = None, limit: int = 50) -> Sequence[Rollout]:
+        """The rollouts of a model, newest first; of all models (None) by the time at which they started."""
+        where = "" if model is None else "WHERE model = :model "
+        rows = self._rows(
+            f"SELECT {_ROLLOUT} FROM rollouts {where}ORDER BY started_at DESC, number DESC LIMIT :limit"  # noqa: S608
+            if model is None
+            else f"SELECT {_ROLLOUT} FROM rollouts {where}ORDER BY number DESC LIMIT :limit",  # noqa: S608
+            {"limit": limit} if model is None else {"model": model, "limit": limit},
+        )
+        return [rollout_of(row) for row in rows]
+
+    def open_rollouts(self) -> Mapping[str, Rollout]:
+        """The rollout that goes on, of every model that has one."""
+        rows = self._rows(f"SELECT {_ROLLOUT} FROM rollouts WHERE {_OPEN} ORDER BY model", {})  # noqa: S608
+        return {row[0]: rollout_of(row) for row in rows}
+
+    def open_rollout(self, model: str) -> Rollout | None:
+        """The rollout of a model that goes on."""
+        with self._snapshot() as fetch:
+            return None if fetch is None else find_open_rollout(fetch, model)
+
+    def unmirrored(self) -> Mapping[str, Endpoint]:
+        """The endpoints that the registry's aliases were not made to follow."""
+        rows = self._rows(
+            f"SELECT {_ENDPOINT} FROM endpoints WHERE COALESCE(champion, 0) <> COALESCE(stable, 0)"  # noqa: S608
+            " OR COALESCE(challenger, 0) <> COALESCE(candidate, 0) ORDER BY model",
+            {},
+        )
+        return {row[0]: Endpoint(*row) for row in rows}
 
     def audit(self, after: int = 0) -> Sequence[AuditEvent]:
         """The audit events beyond sequence `after`, oldest first: the order of the chain."""
@@ -259,6 +297,21 @@ def find_endpoint(fetch: Fetch, model: str) -> Endpoint | None:
     return Endpoint(*rows[0]) if rows else None
 
 
+def find_rollout(fetch: Fetch, model: str, number: int) -> Rollout | None:
+    """One rollout of a model."""
+    rows = fetch(
+        f"SELECT {_ROLLOUT} FROM rollouts WHERE model = :model AND number = :number",  # noqa: S608 - constants
+        {"model": model, "number": number},
+    )
+    return rollout_of(rows[0]) if rows else None
+
+
+def find_open_rollout(fetch: Fetch, model: str) -> Rollout | None:
+    """The rollout of a model that goes on; there is one at most."""
+    rows = fetch(f"SELECT {_ROLLOUT} FROM rollouts WHERE model = :model AND {_OPEN}", {"model": model})  # noqa: S608
+    return rollout_of(rows[0]) if rows else None
+
+
 def find_lease(fetch: Fetch, model: str) -> tuple[str | None, int, str, str] | None:
     """Holder (None when free), token, acquired_at, expires_at; None when it was never taken."""
     rows = fetch(f"SELECT {_LEASE} FROM leases WHERE model = :model", {"model": model})  # noqa: S608
@@ -279,6 +332,44 @@ def release_of(row: Row) -> Release:
     """The release of a row with the columns of `_RELEASE`."""
     model, version, key, run_id, uri, artifact, evidence, created_at = row
     return Release(model, version, key, run_id, uri, Artifact(*json.loads(artifact)), json.loads(evidence), created_at)
+
+
+def strategy_json(strategy: Strategy) -> dict[str, Json]:
+    """A strategy as it is stored."""
+    return {
+        "name": strategy.name,
+        "stages": [dict(vars(stage)) for stage in strategy.stages],
+        "approval": strategy.approval,
+        "analysis": None if strategy.analysis is None else dict(strategy.analysis),
+    }
+
+
+def rollout_of(row: Row) -> Rollout:
+    """The rollout of a row with the columns of `_ROLLOUT`."""
+    # Not at the top: a plan imports this module and has no use for rollouts.
+    from engine.core.rollout import Phase, Rollout, Stage, Strategy
+
+    model, number, candidate, base, text, phase, stage, first, since, started, changed, began, passed, reason = row
+    stored = json.loads(text)
+    strategy = Strategy(
+        stored["name"], tuple(Stage(**each) for each in stored["stages"]), stored["approval"], stored["analysis"]
+    )
+    return Rollout(
+        model,
+        number,
+        candidate,
+        base,
+        strategy,
+        Phase(phase),
+        stage,
+        first,
+        since,
+        started,
+        changed,
+        began,
+        bool(passed),
+        reason,
+    )
 
 
 class StoredResult(StepResult):

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from engine.core.records import AttemptStatus, RunStatus
+from engine.core.rollout import Phase
 from engine.core.verdict import Verdict
 
 NAMING = {
@@ -38,7 +39,9 @@ metadata = MetaData(naming_convention=NAMING)
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
-def _one_of(column: str, values: type[AttemptStatus] | type[RunStatus] | type[Verdict]) -> CheckConstraint:
+def _one_of(
+    column: str, values: type[AttemptStatus] | type[RunStatus] | type[Verdict] | type[Phase]
+) -> CheckConstraint:
     # Not with IN: SQLite builds an index of its list for each row that is checked.
     return CheckConstraint(" OR ".join(f"{column} = '{value.value}'" for value in values), name=column)
 
@@ -161,6 +164,7 @@ releases = Table(
     CheckConstraint("version >= 1", name="version"),
 )
 
+# `champion` and `challenger` are what the registry's aliases were last made to say: no part of the endpoint itself.
 endpoints = Table(
     "endpoints",
     metadata,
@@ -172,13 +176,48 @@ endpoints = Table(
     Column("deployed", Text, nullable=False),
     Column("aborted", Text, nullable=False),
     Column("previous", BigInteger),
+    Column("mirror", Float, nullable=False),
+    Column("champion", BigInteger),
+    Column("challenger", BigInteger),
     ForeignKeyConstraint(["model", "stable"], ["releases.model", "releases.version"], name="fk_endpoints_stable"),
     ForeignKeyConstraint(["model", "candidate"], ["releases.model", "releases.version"], name="fk_endpoints_candidate"),
     ForeignKeyConstraint(["model", "previous"], ["releases.model", "releases.version"], name="fk_endpoints_previous"),
     CheckConstraint("generation >= 1", name="generation"),
     CheckConstraint("weight >= 0 AND weight < 1", name="weight"),
-    CheckConstraint("(candidate IS NULL) = (weight = 0)", name="candidate_weight"),
+    CheckConstraint("mirror >= 0 AND mirror <= 1", name="mirror"),
+    CheckConstraint("candidate IS NOT NULL OR (weight = 0 AND mirror = 0)", name="candidate_weight"),
     CheckConstraint("candidate IS NULL OR (stable IS NOT NULL AND candidate <> stable)", name="candidate_stable"),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("model", Text, ForeignKey("models.name"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("candidate", BigInteger, nullable=False),
+    Column("base", BigInteger, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("stage", BigInteger, nullable=False),
+    Column("first_generation", BigInteger, nullable=False),
+    Column("stage_generation", BigInteger, nullable=False),
+    Column("started_at", Text, nullable=False),
+    Column("changed_at", Text, nullable=False),
+    Column("began_at", Text),
+    Column("passed", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    ForeignKeyConstraint(["model", "candidate"], ["releases.model", "releases.version"], name="fk_rollouts_candidate"),
+    ForeignKeyConstraint(["model", "base"], ["releases.model", "releases.version"], name="fk_rollouts_base"),
+    _one_of("phase", Phase),
+    CheckConstraint("number >= 1 AND stage >= 0", name="counters"),
+    CheckConstraint("candidate <> base", name="candidate_base"),
+    CheckConstraint("first_generation >= 1 AND stage_generation >= first_generation", name="generations"),
+    CheckConstraint("passed = 0 OR passed = 1", name="passed"),
+    _unique_where(
+        "uq_rollouts_open",
+        "phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval'",
+        "model",
+    ),
 )
 
 # No foreign key to `models`: a token only grows, even when the model is removed and comes back. No holder: free.

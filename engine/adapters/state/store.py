@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -24,7 +24,6 @@ from engine.adapters.state.migrate import prepare
 from engine.adapters.state.queries import (
     Fetch,
     StateQueries,
-    find_endpoint,
     find_lease,
     find_release,
 )
@@ -39,6 +38,7 @@ from engine.errors import (
     StateError,
     UsageError,
 )
+from engine.ports import RolloutChange
 
 
 def utc_now() -> datetime:
@@ -238,38 +238,50 @@ class SqlStateStore(StateQueries):
 
         self._database.write(body)
 
-    def set_endpoint(self, lease: Lease, before: Endpoint, after: Endpoint, *, actor: str, reason: str) -> None:
-        """Compare-and-swap on the generation; raises StateError when `before` is not what is stored."""
-        ledger.same_model(lease, before.model)
-        ledger.same_model(lease, after.model)
-        if after.generation != before.generation + 1:
+    def set_endpoint(
+        self,
+        lease: Lease,
+        before: Endpoint,
+        after: Endpoint,
+        *,
+        actor: str,
+        reason: str,
+        rollouts: Sequence[RolloutChange] = (),
+    ) -> None:
+        """Change the endpoint, its rollouts, or both, in one transaction.
+
+        Compare-and-swap on all of them: StateError when one is not what is stored as. Raises IntegrityError for what
+        would leave a rollout going on beside an endpoint that is not its own.
+        """
+        ledger.covers_endpoint(lease, before.model)
+        if {after.model, *(rollout.model for _, rollout in rollouts)} != {before.model}:
+            raise ValueError(f"a change of {before.model} does not concern other models")
+        if after.generation != before.generation + 1 and not (rollouts and after == before):
             raise ValueError(f"generation {after.generation} does not follow {before.generation}")
 
         def body(tx: Transaction) -> None:
             ledger.prove(tx, lease)
-            stored = find_endpoint(tx.fetch, before.model) or Endpoint(before.model)
-            if stored != before:
-                raise StateError(
-                    f"the endpoint of {before.model} was changed meanwhile: it is at generation {stored.generation},"
-                    f" not {before.generation}",
-                    remedy="Plan again.",
-                )
-            tx.execute(
-                "INSERT INTO endpoints (model, generation, stable, candidate, weight, deployed, aborted, previous)"
-                " VALUES (:model, :generation, :stable, :candidate, :weight, :deployed, :aborted, :previous)"
-                " ON CONFLICT (model) DO UPDATE SET generation = :generation, stable = :stable, candidate = :candidate,"
-                " weight = :weight, deployed = :deployed, aborted = :aborted, previous = :previous",
-                vars(after),
-            )
+            if ledger.swap_endpoint(tx, before, after):
+                details = {"before": ledger.endpoint_json(before), "after": ledger.endpoint_json(after)}
+                tx.record(actor, "endpoint changed", before.model, {"reason": reason, **details})
+            for was, rollout in rollouts:
+                ledger.swap_rollout(tx, was, rollout)
+                event = "rollout changed" if was else "rollout started"
+                why = {"reason": rollout.reason or reason}
+                tx.record(actor, event, before.model, {**why, "rollout": ledger.rollout_json(rollout)})
+            ledger.refuse_disagreement(tx, after)
             tx.touch(before.model)
-            tx.record(
-                actor,
-                "endpoint changed",
-                before.model,
-                {"reason": reason, "before": ledger.endpoint_json(before), "after": ledger.endpoint_json(after)},
-            )
 
         self._database.write(body)
+
+    def set_mirrored(self, endpoint: Endpoint) -> None:
+        """Note that the registry's aliases say what this endpoint says."""
+        self._database.write(
+            lambda tx: tx.execute(
+                "UPDATE endpoints SET champion = :stable, challenger = :candidate WHERE model = :model",
+                vars(endpoint),
+            )
+        )
 
     # ── PlanStore ──
 
@@ -335,7 +347,7 @@ class SqlStateStore(StateQueries):
             tx.touch()
             (serial,) = tx.fetch("SELECT serial FROM meta", {})[0]
             tx.record(actor, "model removed", model, {"serial": serial})
-            for table in ("endpoints", "releases", "taints", "steps", "runs"):
+            for table in ("rollouts", "endpoints", "releases", "taints", "steps", "runs"):
                 tx.execute(f"DELETE FROM {table} WHERE model = :model", {"model": model})  # noqa: S608 - constants
             tx.execute("DELETE FROM models WHERE name = :model", {"model": model})
 

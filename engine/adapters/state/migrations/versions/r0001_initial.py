@@ -133,7 +133,13 @@ def upgrade() -> None:
         sa.Column("deployed", sa.Text(), nullable=False),
         sa.Column("aborted", sa.Text(), nullable=False),
         sa.Column("previous", sa.BigInteger(), nullable=True),
-        sa.CheckConstraint("(candidate IS NULL) = (weight = 0)", name=op.f("ck_endpoints_candidate_weight")),
+        sa.Column("mirror", sa.Float(), nullable=False),
+        sa.Column("champion", sa.BigInteger(), nullable=True),
+        sa.Column("challenger", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("mirror >= 0 AND mirror <= 1", name=op.f("ck_endpoints_mirror")),
+        sa.CheckConstraint(
+            "candidate IS NOT NULL OR (weight = 0 AND mirror = 0)", name=op.f("ck_endpoints_candidate_weight")
+        ),
         sa.CheckConstraint(
             "candidate IS NULL OR (stable IS NOT NULL AND candidate <> stable)",
             name=op.f("ck_endpoints_candidate_stable"),
@@ -151,6 +157,48 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["model"], ["models.name"], name=op.f("fk_endpoints_model")),
         sa.PrimaryKeyConstraint("model", name=op.f("pk_endpoints")),
+    )
+    op.create_table(
+        "rollouts",
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("candidate", sa.BigInteger(), nullable=False),
+        sa.Column("base", sa.BigInteger(), nullable=False),
+        sa.Column("strategy", sa.Text(), nullable=False),
+        sa.Column("phase", sa.Text(), nullable=False),
+        sa.Column("stage", sa.BigInteger(), nullable=False),
+        sa.Column("first_generation", sa.BigInteger(), nullable=False),
+        sa.Column("stage_generation", sa.BigInteger(), nullable=False),
+        sa.Column("started_at", sa.Text(), nullable=False),
+        sa.Column("changed_at", sa.Text(), nullable=False),
+        sa.Column("began_at", sa.Text(), nullable=True),
+        sa.Column("passed", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.CheckConstraint("candidate <> base", name=op.f("ck_rollouts_candidate_base")),
+        sa.CheckConstraint("number >= 1 AND stage >= 0", name=op.f("ck_rollouts_counters")),
+        sa.CheckConstraint(
+            "first_generation >= 1 AND stage_generation >= first_generation", name=op.f("ck_rollouts_generations")
+        ),
+        sa.CheckConstraint("passed = 0 OR passed = 1", name=op.f("ck_rollouts_passed")),
+        sa.CheckConstraint(
+            "phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval'"
+            " OR phase = 'promoted' OR phase = 'aborted' OR phase = 'superseded'",
+            name=op.f("ck_rollouts_phase"),
+        ),
+        sa.ForeignKeyConstraint(["model", "base"], ["releases.model", "releases.version"], name="fk_rollouts_base"),
+        sa.ForeignKeyConstraint(
+            ["model", "candidate"], ["releases.model", "releases.version"], name="fk_rollouts_candidate"
+        ),
+        sa.ForeignKeyConstraint(["model"], ["models.name"], name=op.f("fk_rollouts_model")),
+        sa.PrimaryKeyConstraint("model", "number", name=op.f("pk_rollouts")),
+    )
+    op.create_index(
+        "uq_rollouts_open",
+        "rollouts",
+        ["model"],
+        unique=True,
+        sqlite_where=sa.text("phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval'"),
+        postgresql_where=sa.text("phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval'"),
     )
     op.create_table(
         "steps",
