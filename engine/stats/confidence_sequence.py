@@ -11,7 +11,7 @@ weight gives them. As requests are assigned at random within it, a mean that dri
 look like a difference (a pooled comparison would: Simpson's paradox). Only sums by weight matter.
 
 Observations count as independent. Where a key sticks to a release and sends many requests, count its first alone: with
-20 requests of each key, correlated by 0.5, 95 of 100 A/A comparisons end in a false alarm.
+20 requests of each key, correlated by 0.5, 95 of 100 comparisons of equal releases end in a false alarm.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ def test_many_requests_of_one_key_are_not_many_observations(
     requests: int, least: float, most: float, record_property: Any
 ) -> None:
     """Equal releases, 50 keys a look, a tenth of them on the candidate; requests of a key are correlated by 0.5."""
-    generator, rollouts = np.random.default_rng(9), ROLLOUTS
+    generator, rollouts = np.random.default_rng(9), ROLLOUTS // 4
     chosen = generator.random((LOOKS, rollouts, 50)) < 0.1
     key = generator.normal(0, math.sqrt(0.5), chosen.shape)
     sums = np.zeros((2, LOOKS, rollouts, 3, 1))
