@@ -88,6 +88,7 @@ class StateTruth:
             self._ref(endpoint.model, stable),
             None if candidate is None else self._ref(endpoint.model, candidate),
             0.0 if candidate is None else endpoint.weight,
+            0.0 if candidate is None else endpoint.mirror,
         )
 
     def _ref(self, model: str, version: int) -> ReleaseRef:

@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from math import isfinite
+from typing import Any
 
 from engine.core.evidence import BINS
 from engine.serving.payloads import Rows
 from engine.serving.signature import Signature
 from engine.serving.wire import MLFLOW, OPEN_INFERENCE, Reply, Request
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 class UnusableError(Exception):
@@ -26,11 +23,14 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True)
 class Answers:
-    """predictions: (n,) class numbers or values; probabilities: (n, k) or None; scores: (n,) or None, with bins."""
+    """predictions: (n,) class numbers or values; probabilities: (n, k) or None; scores: (n,) or None, with bins.
+
+    Lists, not arrays: most batches have a few rows, for which they are several times faster.
+    """
 
     predictions: list[Any]
     probabilities: list[list[float]] | None
-    scores: NDArray[np.float64] | None
+    scores: list[float] | None
     bins: bytes
 
 
@@ -40,6 +40,7 @@ class Renderer:
     def __init__(self, signature: Signature, score_range: tuple[float, float] | None) -> None:
         self._signature = signature
         self._range = (0.0, 1.0) if signature.classes else score_range
+        self._positive = signature.positive_number
         self._places = {label: number for number, label in enumerate(signature.classes)}
         self._labels = [json.dumps(label) for label in signature.classes]
         parts = [f"{label.replace('%', '%%')}:%r" for label in self._labels]
@@ -47,24 +48,22 @@ class Renderer:
 
     def checked(self, found: Sequence[Any], probabilities: Any, count: int) -> Answers:
         """The model's answers, fit to be given. Raises UnusableError."""
-        import numpy as np
-
         if len(found) != count:
             raise UnusableError(f"{len(found)} predictions for {count} rows")
         if not self._signature.classes:
-            values = np.asarray(found, dtype=np.float64)
-            if not np.isfinite(values).all():
+            values = [float(value) for value in found]
+            if not all(map(isfinite, values)):
                 raise UnusableError("a prediction is not finite")
-            return Answers(values.tolist(), None, values, self._bins(values))
+            return Answers(values, None, values, self._bins(values))
         numbers = self._numbers(found)
         if probabilities is None:
             return Answers(numbers, None, None, b"")
-        shares = np.asarray(probabilities, dtype=np.float64)
-        if not np.isfinite(shares).all():
+        shares: list[list[float]] = probabilities.tolist()
+        if len(shares) != count or not all(map(isfinite, map(sum, shares))):
             raise UnusableError("a probability is not finite")
-        positive = self._signature.positive_number
-        scores = shares.max(axis=1) if positive is None else shares[:, positive]
-        return Answers(numbers, shares.tolist(), scores, self._bins(scores))
+        positive = self._positive
+        scores = [max(row) for row in shares] if positive is None else [row[positive] for row in shares]
+        return Answers(numbers, shares, scores, self._bins(scores))
 
     def reply(self, request: Request, rows: Rows, answers: Answers, start: int) -> Reply:
         """The reply to a request whose rows begin at `start` of the batch."""
@@ -73,9 +72,8 @@ class Renderer:
         if answers.scores is None:
             return Reply(request.job, 200, rows.count, 0.0, 0.0, b"", text)
         scores = answers.scores[start:end]
-        return Reply(
-            request.job, 200, rows.count, float(scores.sum()), float(scores @ scores), answers.bins[start:end], text
-        )
+        squares = sum([score * score for score in scores])
+        return Reply(request.job, 200, rows.count, sum(scores), squares, answers.bins[start:end], text)
 
     def _text(self, form: int, answers: Answers, start: int, end: int, id_: str | None) -> bytes:
         predictions = answers.predictions[start:end]
@@ -113,11 +111,11 @@ class Renderer:
                 raise UnusableError("a prediction is of no known class") from None
             return numbers
 
-    def _bins(self, scores: NDArray[np.float64]) -> bytes:
-        import numpy as np
-
+    def _bins(self, scores: list[float]) -> bytes:
+        """The place of each score among the bins; the outer ones are open."""
         if self._range is None:
             return b""
         low, high = self._range
-        width = (high - low) or 1.0
-        return np.clip((scores - low) * (BINS / width), 0, BINS - 1).astype(np.uint8).tobytes()
+        scale = BINS / ((high - low) or 1.0)
+        last = BINS - 1
+        return bytes([min(last, max(0, int((score - low) * scale))) for score in scores])

@@ -30,13 +30,14 @@ class ReleaseRef:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One endpoint. `weight` is the share that was approved for the candidate."""
+    """One endpoint. `weight` is the share of traffic that was approved for the candidate, `mirror` that of copies."""
 
     model: str
     generation: int
     stable: ReleaseRef
     candidate: ReleaseRef | None = None
     weight: float = 0.0
+    mirror: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def _wanted(value: Mapping[str, Any]) -> Wanted:
         _ref(value["stable"]),
         None if candidate is None else _ref(candidate),
         value["weight"],
+        value["mirror"],
     )
 
 

@@ -214,6 +214,7 @@ class ModelFleet:
                 "stable": route.stable.version,
                 "candidate": route.candidate.version if route.candidate else None,
                 "weight": route.weight,
+                "mirror": route.mirror,
             }
         )
         releases = {str(loaded.ref.version): loaded.to_json() for loaded in self._all()}
@@ -258,7 +259,7 @@ class ModelFleet:
         taking = self._loaded[candidate.version] if ready and candidate is not None else None
         if taking is not None and (taking.pool is None or taking.state != READY):
             taking = None
-        weight = wanted.weight if taking is not None else 0.0
+        weight, mirror = (wanted.weight, wanted.mirror) if taking is not None else (0.0, 0.0)
 
         def slot(loaded: Loaded, role: str) -> Slot:
             assert loaded.pool is not None
@@ -267,15 +268,26 @@ class ModelFleet:
             return Slot(self._name, wanted.generation, version, role, weight, loaded.pool, totals, self._keys)
 
         old = self.route
-        key = (wanted.generation, serving.ref.version, serving.pool, taking and taking.pool, weight)
+        key = (
+            wanted.generation,
+            serving.ref.version,
+            serving.pool,
+            taking.pool if taking is not None and weight > 0 else None,
+            weight,
+            taking.pool if taking is not None and mirror > 0 else None,
+            mirror,
+        )
         if old is not None and key == _key_of(old) and set(old.forced) == self._usable():
             return
         stable = slot(serving, "stable")
-        second = slot(taking, "candidate") if taking is not None else None
-        forced = {stable.version: stable, **({second.version: second} if second else {})}
+        second = slot(taking, "candidate") if taking is not None and weight > 0 else None
+        shadow = slot(taking, "shadow") if taking is not None and mirror > 0 else None
+        forced = {each.version: each for each in (shadow, second, stable) if each is not None}
         for version in self._usable() - set(forced):
             forced[version] = slot(self._loaded[version], "idle")
-        self.route = Route(self._name, wanted.generation, stable, second, weight, forced, serving.ref.id_column)
+        self.route = Route(
+            self._name, wanted.generation, stable, second, weight, shadow, mirror, forced, serving.ref.id_column
+        )
         if old is not None:
             now = asyncio.get_running_loop().time()
             self._retired += [(now, each) for each in _slots(old)]
@@ -290,7 +302,7 @@ class ModelFleet:
 def _slots(route: Route | None) -> list[Slot]:
     if route is None:
         return []
-    return [route.stable] if route.candidate is None else [route.stable, route.candidate]
+    return [slot for slot in (route.stable, route.candidate, route.shadow) if slot is not None]
 
 
 def _key_of(route: Route) -> tuple[Any, ...]:
@@ -300,4 +312,6 @@ def _key_of(route: Route) -> tuple[Any, ...]:
         route.stable.pool,
         route.candidate.pool if route.candidate else None,
         route.weight,
+        route.shadow.pool if route.shadow else None,
+        route.mirror,
     )

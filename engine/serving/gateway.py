@@ -32,6 +32,7 @@ Action = Callable[[Request], None]
 _OPEN = frozenset({b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready"})  # without a token
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _CANDIDATES_SHARE = 0.5  # of the deadline; the rest is for the stable release
+_MOST_COPIES = 64  # that may wait for a shadow
 _RETRY = b"retry-after: 1\r\n"
 
 
@@ -197,6 +198,8 @@ class Gateway:
                 return
             _Call(self, request, route, slot, form, head, None, forced=True)
             return
+        if route.shadow is not None and random.random() < route.mirror:  # noqa: S311 - a share of traffic, no secret
+            _mirror(route.shadow, form, head, request.body, self.settings.deadline)
         if route.candidate is None:
             _Call(self, request, route, route.stable, form, head, None, forced=False)
             return
@@ -243,12 +246,15 @@ class Gateway:
 
     def _about(self, name: str) -> dict[str, object]:
         route, signature = self._route(name), self._signature(name)
+        releases = self.fleet.models[name].releases if self.fleet is not None and name in self.fleet.models else {}
         return {
             "name": name,
             "ready": route is not None,
             "stable": route.stable.version if route else None,
             "candidate": route.candidate.version if route and route.candidate else None,
             "weight": route.weight if route else None,
+            "processes": {str(version): each.pool.pids if each.pool else [] for version, each in releases.items()},
+            "path": route.stable.pool.path if route else None,
             "columns": [{"name": column, "kind": kind} for column, kind in signature.features] if signature else None,
             "classes": list(signature.classes) if signature else None,
         }
@@ -369,6 +375,21 @@ class _Call:
         document = json.loads(reply.body)
         code = "BAD_REQUEST" if reply.status < 500 else "INTERNAL_ERROR"
         return json.dumps({"error_code": code, "message": document["error"], **document}).encode()
+
+
+def _mirror(shadow: Slot, form: int, head: int, body: bytes, deadline: float) -> None:
+    """Have the shadow answer a copy, for the tallies alone; not while it is behind."""
+    if shadow.pool.waiting >= _MOST_COPIES:
+        return
+    started = monotonic()
+
+    def done(reply: Reply) -> None:
+        if reply.status == 200:
+            shadow.succeeded(reply, monotonic() - started, None)
+        elif reply.status >= 500:
+            shadow.failed(None, fell_back=False)
+
+    shadow.pool.submit(Job(form, head, body, started + deadline, done))
 
 
 def _is_loopback(value: bytes) -> bool:

@@ -80,6 +80,7 @@ class Pool:
         self.state = LOADING
         self.reason = ""
         self.golden = "none"
+        self.path = ""  # which implementation answers
         self.signature: Signature | None = None
         for worker in self._workers:
             worker.start()
@@ -89,6 +90,11 @@ class Pool:
     def busy(self) -> bool:
         """Whether anything waits or is being answered."""
         return bool(self._waiting) or any(worker.jobs for worker in self._workers)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs no process has taken yet."""
+        return len(self._waiting)
 
     @property
     def pids(self) -> list[int]:
@@ -136,7 +142,7 @@ class Pool:
 
     def greeted(self, hello: Hello) -> None:
         """A worker's process has loaded the model, or could not."""
-        self.golden = hello.golden
+        self.golden, self.path = hello.golden, hello.path
         if hello.reason:
             if not any(worker.idle or worker.jobs for worker in self._workers):
                 self._set(FAILED, hello.reason)

@@ -31,5 +31,7 @@ class Route:
     stable: Slot
     candidate: Slot | None  # ready, with a weight above 0
     weight: float
+    shadow: Slot | None  # gets copies, answers nobody
+    mirror: float  # share of the requests of which it gets one
     forced: dict[int, Slot]  # every release that is loaded, for who asks for it by its version
     id_column: str | None
