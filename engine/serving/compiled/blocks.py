@@ -8,6 +8,7 @@ each request.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -35,6 +36,8 @@ class Rows:
     n: int
     slots: Floats
 
+
+_TRUTHS: Mapping[Any, float] = {True: 1.0, False: 0.0, None: math.nan}
 
 Compute: TypeAlias = Callable[[Rows], Floats]
 Operation: TypeAlias = Callable[[Floats], Floats]
@@ -199,10 +202,13 @@ def numbers_of(block: Block) -> Numbers:
     """A block as numbers: numeric and boolean cells are numbers already. Raises NotCompilableError for others."""
     if isinstance(block, Numbers):
         return block
-    for cell in block.cells:
-        if cell.kind not in ("numeric", "boolean") or cell.fill is not None:
-            raise NotCompilableError(f"{cell.name} is {cell.kind} and reaches a step that takes numbers")
-    return Numbers((Slots(tuple(Slot(cell.name) for cell in block.cells)),))
+    return Numbers((Slots(tuple(_slot(cell) for cell in block.cells)),))
+
+
+def _slot(cell: Cell) -> Slot:
+    if cell.kind not in ("numeric", "boolean") or cell.fill is not None:
+        raise NotCompilableError(f"{cell.name} is {cell.kind} and reaches a step that takes numbers")
+    return Slot(cell.name, table=_TRUTHS if cell.kind == "boolean" else None)
 
 
 def joined(parts: Sequence[Slots | Computed]) -> list[Slots | Computed]:

@@ -5,7 +5,6 @@ So groups of rare categories, dropped columns and values that were never seen co
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -183,10 +182,8 @@ def _asked(encoder: Any, rows: NDArray[Any]) -> NDArray[Any] | None:
 
     names = getattr(encoder, "feature_names_in_", None)
     given: Any = rows if names is None else pd.DataFrame(rows, columns=names, dtype=object)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            coded = encoder.transform(given)
-        except (ValueError, TypeError):
-            return None
+    try:
+        coded = encoder.transform(given)
+    except (ValueError, TypeError):
+        return None
     return np.asarray(coded.toarray() if hasattr(coded, "toarray") else coded)

@@ -165,7 +165,7 @@ def _forest_of(members: Sequence[Any], estimator: Any, rows: Numbers) -> Head:
     count = len(trees)
 
     def mean(given: Floats) -> Floats:
-        sums: Floats = walk(given).cumsum(axis=1)[:, -1]  # one after the other, as scikit-learn adds them
+        sums: Floats = walk(given).cumsum(axis=0)[-1]  # one after the other, as scikit-learn adds them
         return sums / count if count > 1 else sums
 
     if not hasattr(estimator, "classes_"):
@@ -232,11 +232,12 @@ def _added(walk: Walk, start: Floats) -> Callable[[Floats], Floats]:
 
     def raw(rows: Floats) -> Floats:
         values = walk(rows)
-        n, trees, _ = values.shape
-        terms = np.empty((n, trees // k + 1, k))
-        terms[:, 0] = start
-        terms[:, 1:] = values.reshape(n, -1, k)
-        found: Floats = terms.cumsum(axis=1)[:, -1]
+        trees, n, _ = values.shape
+        terms = np.empty((trees // k + 1, n, k))
+        terms[0] = start
+        for score in range(k):
+            terms[1:, :, score] = values[score::k, :, 0]
+        found: Floats = terms.cumsum(axis=0)[-1]
         return found
 
     return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,8 +102,10 @@ def compile_model(loaded: LoadedModel, sample: pd.DataFrame) -> Compiled | NotCo
     """
     plain = Plain(loaded, sample)
     try:
-        compiled = Compiled(plain, _compiled(loaded))
-        found = difference(compiled.fast_answers, _UNREADABLE, plain, sample)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of scikit-learn about values that it has not seen
+            compiled = Compiled(plain, _compiled(loaded))
+            found = difference(compiled.fast_answers, _UNREADABLE, plain, sample)
     except NotCompilableError as error:
         return NotCompiled(str(error))
     except Exception as error:  # noqa: BLE001 - another version's internals: the plain way is always there

@@ -6,6 +6,7 @@ names every such feature; infinite numbers count as missing, as in training.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -24,6 +25,7 @@ Columns: TypeAlias = Mapping[str, Sequence[object]]
 Answers: TypeAlias = "tuple[list[Any], NDArray[np.float64] | None]"
 """Predictions as the model gives them, (n,), and probabilities in the order of the model's classes, (n, k)."""
 
+_TRUTHS: Mapping[Any, Any] = {True: True, False: False, None: math.nan}
 _EXPECTED = {"numeric": "a number", "boolean": "true or false", "date": "a date", "categorical": "a word or number"}
 
 
@@ -71,7 +73,7 @@ class Plain:
                 continue
             try:
                 array = _array(kind, values, whole=name in self._whole)
-            except (TypeError, ValueError, OverflowError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 wrong.append(f"{name} must be {_EXPECTED.get(kind, 'a text')} in every row")
                 continue
             series[name] = pd.Series(array, dtype=array.dtype)
@@ -98,10 +100,8 @@ def _array(kind: str, values: Sequence[object], *, whole: bool) -> NDArray[Any]:
     if any(isinstance(value, (list, dict)) for value in values):
         raise TypeError("nested values")
     if kind == "boolean":
-        if not all(value is None or isinstance(value, (bool, np.bool_)) for value in values):
-            raise TypeError("not a truth value")
-        if None not in values:
-            return np.array(values, dtype=bool)
+        truths = [_TRUTHS[value] for value in values]
+        return np.array(truths, dtype=object if None in values else bool)
     if kind == "text" and not all(value is None or isinstance(value, str) for value in values):
         raise TypeError("not a text")
     array = np.empty(len(values), dtype=object)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-12
 _MOST = 10_000  # rows of the sample
 _MIXED = 500  # rows of values from different rows
-_SINGLE = 8  # rows that are also asked for one by one
+_SINGLE = 2  # rows that are also asked for one by one
 _GAPS, _NEW = 0.15, 0.1  # fractions of the mixed values that are missing, or that training has not seen
 _SEED = 0
 

@@ -1,8 +1,9 @@
 """All trees of an ensemble as one tree, so that all of them are walked by one call of scikit-learn's own code.
 
 A row is repeated for each tree with the tree's number as one more feature; the top of the joined tree is a balanced
-search for that number. Comparisons (float32 in forests, float64 and sets of categories in histogram boosting) and
-the ways of missing values are thus scikit-learn's, bit for bit.
+search for that number. All rows walk one tree before the next, so that its nodes are in the cache. Comparisons
+(float32 in forests, float64 and sets of categories in histogram boosting) and the ways of missing values are thus
+scikit-learn's, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_CELLS = 1 << 18  # numbers of repeated rows that are walked at once: they stay in the cache
+_CELLS = 1 << 20  # numbers of repeated rows that are walked at once: 4 or 8 MiB
 _LEAF = -1
 
 Walk: TypeAlias = Callable[[Floats], Floats]
 
 
 def forest_walk(trees: Sequence[Any], values: Sequence[Floats], features: int, *, gaps: bool) -> Walk:
-    """A function of rows, (n, features), to the values of their leaves, (n, trees, k).
+    """A function of rows, (n, features), to the values of their leaves, (trees, n, k).
 
     trees: fitted `sklearn.tree._tree.Tree`s; values: for each one those of its nodes, (nodes, k). The function raises
     HandOverError for rows that scikit-learn refuses: infinite as float32, or missing where `gaps` is False.
@@ -39,25 +40,25 @@ def forest_walk(trees: Sequence[Any], values: Sequence[Floats], features: int, *
     state = {"max_depth": max(s["max_depth"] for s in states) + len(trees), "node_count": len(nodes), "nodes": nodes}
     joined.__setstate__({**state, "values": np.zeros((len(nodes), 1, 1))})
     count = len(starts)
-    numbered = np.arange(count, dtype=np.float32)
+    numbered = np.arange(count, dtype=np.float32).reshape(-1, 1)
     k = of_node.shape[1]
 
     def walk(rows: Floats) -> Floats:
-        repeated = np.empty((len(rows), count, features + 1), dtype=np.float32)
+        repeated = np.empty((count, len(rows), features + 1), dtype=np.float32)
         with np.errstate(over="ignore"):
             narrow = rows.astype(np.float32)
         _check(narrow, gaps=gaps)
-        repeated[:, :, :features] = narrow[:, None, :]
+        repeated[:, :, :features] = narrow
         repeated[:, :, features] = numbered
         leaves = joined.apply(repeated.reshape(-1, features + 1))
-        found: Floats = of_node.take(leaves, axis=0).reshape(-1, count, k)
+        found: Floats = of_node.take(leaves, axis=0).reshape(count, -1, k)
         return found
 
     return _in_pieces(walk, count * (features + 1))
 
 
 def histogram_walk(predictors: Sequence[Any], categories: tuple[Any, Any], features: int) -> Walk:
-    """The same for the predictors of histogram boosting, whose leaves have one value: (n, features) → (n, trees, 1).
+    """The same for the predictors of histogram boosting, whose leaves have one value: (n, features) → (trees, n, 1).
 
     categories: the bitsets of known ones and the features' places in them, as the bin mapper gives them.
     """
@@ -76,13 +77,13 @@ def histogram_walk(predictors: Sequence[Any], categories: tuple[Any, Any], featu
     joined = first(nodes, sets, sets)
     known, places = categories
     count = len(starts)
-    numbered = np.arange(count, dtype=np.float64)
+    numbered = np.arange(count, dtype=np.float64).reshape(-1, 1)
 
     def walk(rows: Floats) -> Floats:
-        repeated = np.empty((len(rows), count, features + 1))
-        repeated[:, :, :features] = rows[:, None, :]
+        repeated = np.empty((count, len(rows), features + 1))
+        repeated[:, :, :features] = rows
         repeated[:, :, features] = numbered
-        found: Floats = joined.predict(repeated.reshape(-1, features + 1), known, places, 1).reshape(-1, count, 1)
+        found: Floats = joined.predict(repeated.reshape(-1, features + 1), known, places, 1).reshape(count, -1, 1)
         return found
 
     return _in_pieces(walk, count * (features + 1))
@@ -148,6 +149,6 @@ def _in_pieces(walk: Walk, cells_of_row: int) -> Walk:
     def pieces(rows: Floats) -> Floats:
         if len(rows) <= most:
             return walk(rows)
-        return np.concatenate([walk(rows[start : start + most]) for start in range(0, len(rows), most)])
+        return np.concatenate([walk(rows[start : start + most]) for start in range(0, len(rows), most)], axis=1)
 
     return pieces
