@@ -20,6 +20,7 @@ from engine.serving.answers import Renderer
 from engine.serving.payloads import Reader, Rows, check_values
 from engine.serving.refusal import Refusal
 from engine.serving.signature import Signature
+from engine.serving.template import drop_capabilities
 from engine.serving.wire import OWN, Hello, Reply, Request, Requests, reply_frame
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def serve_model(channel: socket.socket, request: Mapping[str, Any]) -> None:
     """Load the model that `request` names (`folder`, `id`, `evaluation`, `holdout`), then answer until EOF."""
     try:
         answerer = Answerer(Path(request["folder"]), request["id"], request["evaluation"], request["holdout"])
+        drop_capabilities()  # now that the files were read, which may belong to another user
         hello = answerer.prove()
     except EngineError as error:
         hello = Hello(reason=error.message)

@@ -35,6 +35,7 @@ PRELOAD = (
     "skops.io",
 )
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_CAPABILITY_VERSION = 0x20080522
 _DESCRIPTORS = 256
 
 
@@ -148,6 +149,14 @@ def _limit(memory: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, for a process that root started: its user's files are all that is left to it."""
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+        libc.capset(header, (ctypes.c_uint32 * 6)())
 
 
 def _die_with_parent() -> None:
