@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from engine.core.canonical import Json
+from engine.core.evidence import Tally
 from engine.core.records import (
     Artifact,
     Attempt,
@@ -136,6 +137,13 @@ class Observer(Protocol):
     """What can be seen of a rollout in the world: its candidate's processes, and what live traffic says."""
 
     def seen(self, rollout: Rollout, now: datetime) -> Seen: ...
+
+
+class EvidenceReader(Protocol):
+    """What the gateway observed of the releases that serve."""
+
+    def tallies(self, model: str, since_generation: int = 0) -> Sequence[Tally]:
+        """The tallies of a model from a generation of its endpoint on, oldest first."""
 
 
 class PlanStore(Protocol):
