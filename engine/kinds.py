@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engine.spec.kinds import Kinds, KindTable
 
 if TYPE_CHECKING:
+    from engine.core.rollout import Strategy
     from engine.ports import StepFunction
 
 KINDS = Kinds(
@@ -60,10 +61,7 @@ WORKER_STEPS: Mapping[str, str] = {
 INLINE_STEPS: Mapping[str, StepFunction] = KindTable({"validate": "engine.steps.validate:run"})
 """What is quick and runs in the engine's own process, by step kind."""
 
-INITIAL_WEIGHTS: Mapping[str, Callable[[Mapping[str, Any]], float]] = KindTable(
-    {
-        "recreate": "engine.strategies.recreate:initial_weight",
-        "canary": "engine.strategies.canary:initial_weight",
-    }
+STRATEGIES: Mapping[str, Callable[[Mapping[str, Any]], Strategy]] = KindTable(
+    {name: f"engine.strategies.{name}:strategy_of" for name in KINDS.strategies}
 )
-"""How much traffic a new release gets first, by strategy; a fraction 0-1."""
+"""What a resolved `deployment` block comes to, by strategy."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.app.planning import Planned
 from engine.app.workspace import Workspace
@@ -21,6 +21,7 @@ from engine.runtime.events import Event
 if TYPE_CHECKING:
     from engine.adapters.sources.stat_cache import FileStatCache
     from engine.ports import Executor
+    from engine.runtime.leases import LeaseKeeper
 
 
 def apply(
@@ -108,7 +109,7 @@ def _runner(
         leases = LeaseKeeper(store, me, stop, wait_seconds=lock_timeout)
         stack.callback(leases.close)
         yield Runner(
-            means=_means(workspace, executor, stats, holder.actor(me), killed),
+            means=_means(workspace, executor, stats, leases, holder.actor(me), killed),
             ledger=store,
             state=store,
             reader=_Lookup(workspace),
@@ -119,13 +120,18 @@ def _runner(
             stop=stop,
             history=store,
             prefetch=prefetch,
-            clock=lambda: datetime.now(timezone.utc),
+            clock=_now,
             jobs=jobs,
         )
 
 
 def _means(
-    workspace: Workspace, executor: Executor, stats: FileStatCache, actor: str, killed: threading.Event
+    workspace: Workspace,
+    executor: Executor,
+    stats: FileStatCache,
+    leases: LeaseKeeper,
+    actor: str,
+    killed: threading.Event,
 ) -> Means:
     from engine import kinds
     from engine.adapters.executors.processes import finished_before
@@ -141,24 +147,23 @@ def _means(
         registry=workspace.registry,
         releases=workspace.store,
         reader=workspace.store,
+        rollouts=workspace.store,
         source=source,
         stats=stats,
         finished_before=finished_before,
         resolve_secret=workspace.resolve,
         secrets_in=list_references,
-        weight_of=_weight_of,
+        strategy_of=lambda block: kinds.STRATEGIES[str(block["strategy"])](block),
+        hold_endpoint=leases.hold_endpoint,
+        clock=_now,
         lineage=workspace.store.lineage().lineage,
         actor=actor,
         killed=killed,
     )
 
 
-def _weight_of(deployment: Mapping[str, Any]) -> float:
-    """How much traffic a new release gets first, by its strategy; a fraction."""
-    from engine.kinds import INITIAL_WEIGHTS
-
-    weight: float = INITIAL_WEIGHTS[str(deployment["strategy"])](deployment)
-    return weight
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 class _Lookup:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from engine.app.planning import Planned
-from engine.cli.reasons import kind_of, tally
-from engine.core.plan import Action, ModelPlan, Reason, Reuse, Wait
+from engine.app.planning import Planned, PlannedModel
+from engine.cli.reasons import delivery, kind_of, tally
+from engine.core.plan import Action, Conditional, Reason, Reuse, Run, Wait
 
 FORMAT_VERSION = 1
 
@@ -20,28 +20,32 @@ def plan_document(planned: Planned) -> dict[str, Any]:
         "lineage": plan.lineage,
         "serial": plan.serial,
         "created_at": plan.created_at,
-        "models": [_model(model.plan) for model in planned.models.values()],
+        "models": [_model(model) for model in planned.models.values()],
         "summary": tally({name: model.plan for name, model in planned.models.items()}),
     }
 
 
-def _model(plan: ModelPlan) -> dict[str, Any]:
+def _model(model: PlannedModel) -> dict[str, Any]:
+    plan = model.plan
     return {
         "name": plan.name,
         "spec_digest": plan.spec_digest,
-        "actions": [_action(action) for action in plan.actions],
+        "actions": [_action(action, model) for action in plan.actions],
     }
 
 
-def _action(action: Action) -> dict[str, Any]:
+def _action(action: Action, model: PlannedModel) -> dict[str, Any]:
     reason = None if isinstance(action, Reuse) else _reason(action.reason)
     seconds = () if isinstance(action, Reuse | Wait) else action.seconds
-    return {
+    document: dict[str, Any] = {
         "step": action.step,
         "action": kind_of(action),
         "reason": reason,
         "estimate_seconds": round(median(seconds), 3) if seconds else None,
     }
+    if action.step == "deploy" and isinstance(action, Run | Conditional):
+        document["delivery"] = delivery(model.plan, model.document)
+    return document
 
 
 def _reason(reason: Reason) -> dict[str, Any]:

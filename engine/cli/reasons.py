@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from engine.cli.words import count, one_line, value
+from engine.cli.words import count, one_line, percent, value
 from engine.core.plan import Action, Conditional, ModelPlan, Reason, ReasonCode, Reuse, Run, Wait
 from engine.core.verdict import Verdict
 from engine.errors import assert_never
@@ -38,7 +38,7 @@ def why(action: Action, model: ModelPlan, document: Document) -> str:  # noqa: R
         case Reuse():
             return action.result.summary
         case Conditional():
-            return _delivery(model, document()) if action.step == "deploy" else _own_reason(action.reason, document)
+            return delivery(model, document()) if action.step == "deploy" else _own_reason(action.reason, document)
         case Wait():
             return ""
         case _:
@@ -51,14 +51,25 @@ def reason_text(reason: Reason, document: Document) -> str:
     return f"{text}, {reason.others} more" if reason.others else text
 
 
-def _delivery(model: ModelPlan, document: Mapping[str, Any]) -> str:
+def delivery(model: ModelPlan, document: Mapping[str, Any]) -> str:
     """How a release goes live: `canary 10%`; the first one of an endpoint has nothing to stand beside."""
     if model.endpoint is None or model.endpoint.stable is None:
         return "the first release, 100%"
-    block = document["deployment"]
-    strategy = str(block["strategy"])
-    shares = block.get("steps") or ([block["initial_traffic"]] if block.get("initial_traffic") is not None else [])
-    return " ".join([strategy.replace("_", " "), " → ".join(f"{share * 100:.4g}%" for share in shares)]).strip()
+    return delivery_text(document["deployment"])
+
+
+def delivery_text(block: Mapping[str, Any]) -> str:
+    """A resolved `deployment` block in words: `canary 10% → 25% (pause) → 100%`."""
+    words = [str(block["strategy"]).replace("_", " ")]
+    if block["strategy"] == "canary":
+        stops = [percent(step["traffic"]) + (" (pause)" if step["pause"] else "") for step in block["steps"] or ()]
+        stops = stops or [percent(block["initial_traffic"]), "promote by hand"]
+        if block["steps"] and block["approval"] == "required":
+            stops.insert(len(stops) - (stops[-1] == "100%"), "approval")
+        words.append(" → ".join(stops if stops[-1] in ("100%", "promote by hand") else [*stops, "100%"]))
+    elif block["strategy"] == "blue_green":
+        words.append("→ approval → 100%" if block["approval"] == "required" else "→ 100%")
+    return " ".join(words)
 
 
 def _own_reason(reason: Reason, document: Document) -> str:

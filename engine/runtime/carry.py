@@ -12,14 +12,16 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine.core import endpoint as endpoints
 from engine.core.canonical import canonical_json, digest
 from engine.core.graph import Observed, Step
-from engine.core.records import Artifact, Endpoint, Release
+from engine.core.records import Artifact, Endpoint, Lease, Release
+from engine.core.rollout import Strategy, start, supersede
 from engine.errors import EngineError, StalePlanError, StepCancelledError, StepError, TransientError
 from engine.failpoints import failpoint
 from engine.ports import (
@@ -27,6 +29,8 @@ from engine.ports import (
     Executor,
     ModelRegistry,
     ReleaseStore,
+    RolloutChange,
+    RolloutReader,
     Source,
     StatCache,
     StateReader,
@@ -67,7 +71,10 @@ class Means:
     finished_before: Callable[[Path], StepOutcome | None]
     resolve_secret: Callable[[str], str]
     secrets_in: Callable[[Any], tuple[str, ...]]
-    weight_of: Callable[[Mapping[str, Any]], float]
+    rollouts: RolloutReader
+    strategy_of: Callable[[Mapping[str, Any]], Strategy]
+    hold_endpoint: Callable[[str], AbstractContextManager[Lease]]
+    clock: Callable[[], datetime]
     lineage: str
     actor: str
     killed: threading.Event  # set when the user wants everything to end at once
@@ -251,27 +258,39 @@ class Carrier:
         }
 
     def _deploy(self, work: Work) -> StepOutcome:
-        means, model = self._means, self._subject.document["name"]
-        release = json.loads(means.artifacts.path(work.inputs["release"]).read_text(encoding="utf-8"))
+        release = json.loads(self._means.artifacts.path(work.inputs["release"]).read_text(encoding="utf-8"))
         version = int(release["version"])
-        before = means.reader.models([model])[model].endpoint or Endpoint(model)
-        after = before
-        if before.deployed != work.fingerprint.digest:
-            weight = means.weight_of(self._subject.document["deployment"])
-            at_once = before.stable in (None, version) or weight == 1
-            digest = work.fingerprint.digest
-            after = (
-                endpoints.deploy(before, version, fingerprint=digest)
-                if at_once
-                else endpoints.offer(before, version, weight=weight, fingerprint=digest)
-            )
-            failpoint("deploy.record")
-            reason = f"apply, run {work.run_id}"
-            means.releases.set_endpoint(work.lease, before, after, actor=means.actor, reason=reason)
+        model = self._subject.document["name"]
+        endpoint = self._means.reader.models([model])[model].endpoint or Endpoint(model)
+        if endpoint.deployed != work.fingerprint.digest:
+            with self._means.hold_endpoint(model):
+                endpoint = self._bring_in(work, version)
         failpoint("deploy.mirror")
-        mirror(means.registry, after)
-        arrival = f"version {version}" if after.candidate is None else f"version {version}, at first {after.weight:.0%}"
-        return StepOutcome({"version": version, "generation": after.generation}, arrival)
+        mirror(self._means.registry, endpoint)
+        self._means.releases.set_mirrored(endpoint)
+        arrival = f"version {version}"
+        if endpoint.candidate is not None:
+            arrival += f", at first {endpoint.weight:.0%}" if endpoint.weight else ", without traffic at first"
+        return StepOutcome({"version": version, "generation": endpoint.generation}, arrival)
+
+    def _bring_in(self, work: Work, version: int) -> Endpoint:
+        """Record the release as the stable one or as a candidate, whose rollout takes the place of one that goes on."""
+        means, model = self._means, self._subject.document["name"]
+        before = means.reader.models([model])[model].endpoint or Endpoint(model)
+        last = next(iter(means.rollouts.rollouts(model, 1)), None)
+        now = means.clock()
+        strategy = means.strategy_of(self._subject.document["deployment"])
+        number = 1 if last is None else last.number + 1
+        rollout, after = start(before, version, strategy, number, work.fingerprint.digest, now)
+        changes: list[RolloutChange] = []
+        if last is not None and last.is_open:
+            changes.append((last, supersede(last, f"version {version} was deployed", now)))
+        if rollout is not None:
+            changes.append((None, rollout))
+        failpoint("deploy.record")
+        reason = f"apply, run {work.run_id}"
+        means.releases.set_endpoint(work.lease, before, after, actor=means.actor, reason=reason, rollouts=changes)
+        return after
 
     # ── outputs ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from engine.core.records import Lease
+from engine.core.records import Lease, delivery_of
 from engine.errors import EngineError, FencedError, LockedError
 from engine.failpoints import failpoint
 from engine.ports import LeaseStore
 
 LEASE_SECONDS = 60.0
+ENDPOINT_SECONDS = 30.0
+"""How long to wait for an endpoint: whoever has one needs it for milliseconds."""
 
 
 class LeaseKeeper:
@@ -43,9 +45,19 @@ class LeaseKeeper:
     @contextmanager
     def hold(self, model: str, lost: Callable[[], None]) -> Iterator[Lease]:
         """Hold the lease of a model. Raises LockedError if somebody else keeps it for longer than may be waited."""
-        lease = self._acquire(model)
+        with self._keep(self._acquire(model, self._wait_seconds), lost) as lease:
+            yield lease
+
+    @contextmanager
+    def hold_endpoint(self, model: str) -> Iterator[Lease]:
+        """Hold the lease of a model's delivery, which is free also while a run holds the model. Raises LockedError."""
+        with self._keep(self._acquire(delivery_of(model), ENDPOINT_SECONDS), lambda: None) as lease:
+            yield lease
+
+    @contextmanager
+    def _keep(self, lease: Lease, lost: Callable[[], None]) -> Iterator[Lease]:
         with self._lock:
-            self._held[model] = (lease, lost)
+            self._held[lease.model] = (lease, lost)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._renew_all, daemon=True)
                 self._thread.start()
@@ -53,7 +65,7 @@ class LeaseKeeper:
             yield lease
         finally:
             with self._lock:
-                self._held.pop(model, None)
+                self._held.pop(lease.model, None)
             failpoint("lease.release")
             self._store.release(lease)
 
@@ -61,15 +73,15 @@ class LeaseKeeper:
         """Stop renewing."""
         self._closed.set()
 
-    def _acquire(self, model: str) -> Lease:
+    def _acquire(self, model: str, wait_seconds: float) -> Lease:
         from tenacity import Retrying, retry_if_exception_type, stop_after_delay, stop_when_event_set, wait_random
         from tenacity.nap import sleep_using_event
 
         attempts = Retrying(
             retry=retry_if_exception_type(LockedError),
-            stop=stop_after_delay(self._wait_seconds) | stop_when_event_set(self._no_more_waiting),
+            stop=stop_after_delay(wait_seconds) | stop_when_event_set(self._no_more_waiting),
             sleep=sleep_using_event(self._no_more_waiting),
-            wait=wait_random(0.1, 1.0),
+            wait=wait_random(0.05, 0.5),
             reraise=True,
         )
         return attempts(self._store.acquire, model, self._holder, self._seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from types import UnionType
 from typing import Any, get_args, get_origin
 
@@ -193,11 +194,13 @@ def descend(root: Node, loc: Sequence[str | int]) -> tuple[tuple[str | int, ...]
 
 def _model_at(model: Any, path: Sequence[str | int]) -> Any:
     """The model of the block at a path, following annotations; None where there is none."""
-    for part in path:
+    for part, following in pairwise([*path, None]):
         if isinstance(part, int) or model is None:
             continue
-        if field := _field(model, part):  # otherwise it is a key of a mapping of blocks
-            model = next(iter(models_in(field.annotation)), None)
+        if field := _field(model, str(part)):  # otherwise it is a key of a mapping of blocks
+            found = blocks_in(field.annotation)
+            found.sort(key=lambda block: block[1] is not isinstance(following, int))  # a list's items, or the block
+            model = found[0][0] if found else None
     return model
 
 
@@ -210,9 +213,16 @@ def _field(model: Any, name: str) -> Any:
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The block models that an annotation mentions."""
-    if get_origin(annotation) is not None or isinstance(annotation, UnionType):  # list[int] is a type too in 3.10
-        return [model for argument in get_args(annotation) for model in models_in(argument)]
-    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+    return [model for model, _ in blocks_in(annotation)]
+
+
+def blocks_in(annotation: Any, listed: bool = False) -> list[tuple[type[BaseModel], bool]]:
+    """The block models that an annotation mentions, and whether each is an item of a list."""
+    origin = get_origin(annotation)
+    if origin is not None or isinstance(annotation, UnionType):  # list[int] is a type too in 3.10
+        inside = listed or origin is list
+        return [block for argument in get_args(annotation) for block in blocks_in(argument, inside)]
+    return [(annotation, listed)] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def _keys(model: Any) -> list[str]:

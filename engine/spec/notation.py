@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import BaseModel, Tag, WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from engine.spec import fields, models, units
@@ -49,7 +49,10 @@ def type_text(annotation: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(type_text(option) for option in arguments if option is not NoneType))
     if origin is Annotated:
-        return _annotated(arguments[0], arguments[1:])
+        bare = tuple(item for item in arguments[1:] if not isinstance(item, Tag))
+        if bare != arguments[1:]:  # one of several alternatives
+            return type_text(Annotated.__class_getitem__((arguments[0], *bare)) if bare else arguments[0])  # type: ignore[attr-defined]
+        return _annotated(arguments[0], bare)
     if origin is Literal:
         return ", ".join(f"`{_scalar(choice)}`" for choice in arguments)
     if origin is list and get_origin(arguments[0]) is not Literal:
@@ -74,6 +77,8 @@ def default_text(annotation: Any, field: FieldInfo) -> str:
         return ""
     if default in ([], {}):
         return "none"
+    if isinstance(default, list):
+        return ", ".join(f"`{_scalar(item)}`" for item in default)
     if isinstance(default, dict) and default.keys() == {"count", "windows"}:
         return f"`{default['count']} of {default['windows']}`"
     if annotation in (fields.Fraction, fields.Share, fields.PositiveFraction):
@@ -88,7 +93,9 @@ def _annotated(base: Any, metadata: tuple[Any, ...]) -> str:
         if isinstance(item, WithJsonSchema) and item.json_schema:
             return _by_schema(item.json_schema)
     text = type_text(base)
-    low, high = _ends(metadata)
+    low, high, above = _ends(metadata)
+    if above is not None:
+        return f"{text} above {above:,}" + ("" if high is None else f", at most {high:,}")
     if low is None and high is None:
         return text
     if high is None:
@@ -106,12 +113,13 @@ def _by_schema(schema: dict[str, Any]) -> str:
 _JSON = {"number": "number", "integer": "integer", "string": "text", "array": "list", "object": "mapping"}
 
 
-def _ends(metadata: tuple[Any, ...]) -> tuple[Any, Any]:
-    """The least and the greatest number that constraints leave; None for no such end."""
+def _ends(metadata: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    """The least and the greatest number that constraints leave, and the one to be exceeded; None for no such end."""
     constraints = [c for item in metadata for c in (item.metadata if isinstance(item, FieldInfo) else [item])]
     low = next((c.ge for c in constraints if hasattr(c, "ge")), None)
     high = next((c.le for c in constraints if hasattr(c, "le")), None)
-    return low, high
+    above = next((c.gt for c in constraints if hasattr(c, "gt")), None)
+    return low, high, above
 
 
 def _plural(text: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from engine.spec import models
 from engine.spec.binding import GroupOptions
 from engine.spec.descriptions import describe
-from engine.spec.diagnostics import models_in
+from engine.spec.diagnostics import blocks_in
 from engine.spec.fields import TriggerBlock
 from engine.spec.kinds import Kinds
 from engine.spec.load import load_spec
@@ -113,23 +113,17 @@ def _rows(
         text = " ".join(about.get(name, "").split()).replace("<", "\\<")  # Markdown would take it for HTML
         if name in getattr(model, "not_yet", ()):
             text = f"{text} {_LATER}"
-        inner = _inner(hints[name])
-        words = _LINKS.get(inner) if inner else _BY_KIND.get(name) if model is models.ModelSpec else None
+        blocks = [block for block in blocks_in(hints[name]) if block[0] is not models.SqlSource]  # mostly text
+        linked = next((_LINKS[block] for block, _ in blocks if block in _LINKS), None)
+        words = linked or (_BY_KIND.get(name) if model is models.ModelSpec else None)
         words = words or type_text(hints[name])
         yield _row(f"`{key}`", words, default_text(hints[name], field), text)
-        if inner and inner not in _LINKS:
-            yield from _rows(inner, f"{key}{_step_into(hints[name])}.")
+        for inner, listed in () if linked else blocks:
+            yield from _rows(inner, f"{key}{_step_into(words, listed)}.")
 
 
-def _inner(annotation: Any) -> type[BaseModel] | None:
-    """The block inside an annotation; None where there is none, and for a source, which is mostly text."""
-    found = models_in(annotation)
-    return found[0] if found and found[0] is not models.SqlSource else None
-
-
-def _step_into(annotation: Any) -> str:
-    words = type_text(annotation)
-    return "[]" if words.startswith("list") else ".<column>" if words.startswith("mapping,") else ""
+def _step_into(words: str, listed: bool) -> str:
+    return "[]" if listed else ".<column>" if words.startswith("mapping,") else ""
 
 
 def _row(*cells: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
+from engine.core.rollout import Stage, Strategy
 from engine.spec.fields import Seconds, Share, StrategyBlock, Text
 
 
@@ -22,3 +24,10 @@ class Block(StrategyBlock):
     """The rate of false winners."""
     max_duration: Seconds | None = None
     """When to end without an answer."""
+
+
+def strategy_of(block: Mapping[str, Any]) -> Strategy:
+    """One stage at a fixed share, ended by the test or by its time."""
+    limit = None if block["max_duration"] is None else float(block["max_duration"])
+    stage = Stage(float(block["traffic"]), limit=limit)
+    return Strategy("ab_test", (stage,), analysis={"metric": block["metric"], "alpha": block["alpha"]})

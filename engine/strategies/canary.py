@@ -1,54 +1,133 @@
-"""The new release proves itself on a small share of traffic: `{strategy: canary, initial_traffic: 10%}`."""
+"""The new release proves itself on a growing share of traffic: `{strategy: canary, steps: [10%, 50%, 100%]}`.
+
+Resolved, `steps` is a list of `{traffic, duration, pause}`, however it was written.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, field_serializer, model_validator
 
+from engine.core.rollout import Stage, Strategy
 from engine.spec.fields import Block as BaseBlock
 from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock, mistake
+from engine.strategies.analysis import Analysis
+
+MOST_STEPS = 50
 
 
-class Analysis(BaseBlock):
-    """How live traffic judges the candidate."""
+class Step(BaseBlock):
+    """One step, where its share is not all there is to say."""
 
-    guardrails: Annotated[list[Literal["errors", "latency", "prediction_shift", "accuracy"]], Field(min_length=1)]
-    """What must not become worse."""
-    min_requests: Annotated[int, Field(ge=1, le=10**9)] = 500
-    """Requests that a step needs before it can pass."""
+    traffic: PositiveFraction
+    """The candidate's share of the traffic."""
+    duration: Seconds | None = None
+    """The least time that this step lasts; step_duration if left out."""
+    pause: bool = False
+    """Whether somebody must resume the rollout after this step."""
+
+
+class Growth(BaseBlock):
+    """Steps by a rule, from initial_traffic up to 100%."""
+
+    by: Share | None = None
+    """Each step adds so much."""
+    times: Annotated[float, Field(gt=1, le=100)] | None = None
+    """Each step is so many times the one before."""
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Growth:
+        if (self.by is None) == (self.times is None):
+            raise mistake("steps grow either by a share or by a factor", "Write {by: 20%} or {times: 2}.")
+        return self
+
+    def steps(self, first: float) -> list[Step]:
+        """The steps from the first share on; one more than may be when they are too many."""
+        shares = [first]
+        while shares[-1] < 1 and len(shares) <= MOST_STEPS:
+            grown = shares[-1] + self.by if self.by is not None else shares[-1] * (self.times or 1)
+            shares.append(min(1.0, round(grown, 9)))
+        return [Step(traffic=share) for share in shares]
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict | BaseBlock)
+
+
+OneStep = Annotated[
+    Annotated[PositiveFraction, Tag("share")] | Annotated[Step, Tag("step")],
+    Discriminator(lambda value: "step" if _is_mapping(value) else "share"),
+]
+Steps = Annotated[
+    Annotated[list[OneStep], Field(min_length=1, max_length=MOST_STEPS), Tag("list")]
+    | Annotated[Growth, Tag("growth")],
+    Discriminator(lambda value: "growth" if _is_mapping(value) else "list"),
+]
 
 
 class Block(StrategyBlock):
     """`deployment: {strategy: canary, initial_traffic, …}`."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"steps", "step_duration", "analysis", "approval"})
-
     strategy: Literal["canary"]
     """A small share of traffic first."""
     initial_traffic: Share = 0.1
     """The share of traffic that the candidate starts with."""
-    steps: Annotated[list[PositiveFraction], Field(min_length=1, max_length=50)] | None = None
-    """The shares it goes through, growing to 100%."""
+    steps: Steps | None = None
+    """The shares it goes through, growing to 100%: a list, {by: 20%} or {times: 2}.
+    Without any it stays at the first one until somebody promotes it."""
     step_duration: Seconds | None = None
     """The least time that a step lasts."""
-    analysis: Analysis | None = None
+    analysis: Analysis = Field(default_factory=Analysis)
     """What has to hold before the next step."""
-    approval: Literal["required", "automatic"] | None = None
-    """Whether a person has to agree to the last step."""
+    approval: Literal["required", "automatic"] = "automatic"
+    """Whether a person has to agree after the last step."""
 
     @model_validator(mode="after")
     def _steps_grow(self) -> Block:
-        steps = self.steps or []
-        if any(later <= earlier for earlier, later in pairwise(steps)):
+        steps = self.all_steps() or []
+        if len(steps) > MOST_STEPS:
+            raise mistake(f"steps are more than {MOST_STEPS}", "Let them grow faster.")
+        if any(later.traffic <= earlier.traffic for earlier, later in pairwise(steps)):
             raise mistake("the steps of a canary must grow", "Write them like [10%, 25%, 50%, 100%].")
-        if steps and steps[0] < self.initial_traffic:
+        if steps and steps[0].traffic < self.initial_traffic:
             raise mistake("the first step is below initial_traffic", "Begin the steps with initial_traffic.")
+        if steps and steps[-1].traffic == 1 and (steps[-1].pause or steps[-1].duration is not None):
+            raise mistake("the step to 100% cannot be paused or last", "Write approval: required to be asked before.")
         return self
 
+    @field_serializer("steps")
+    def _resolved(self, _steps: object) -> list[dict[str, Any]] | None:
+        steps = self.all_steps()
+        return None if steps is None else [step.model_dump(mode="json") for step in steps]
 
-def initial_weight(block: Mapping[str, Any]) -> float:
-    """The share of traffic (0 to 1) that a new release starts with, for a resolved block."""
-    return float(block["initial_traffic"])
+    def all_steps(self) -> list[Step] | None:
+        """The steps one by one, from initial_traffic on."""
+        if self.steps is None:
+            return None
+        if isinstance(self.steps, Growth):
+            return self.steps.steps(self.initial_traffic)
+        steps = [step if isinstance(step, Step) else Step(traffic=step) for step in self.steps]
+        begun = steps[0].traffic <= self.initial_traffic
+        return steps if begun else [Step(traffic=self.initial_traffic), *steps]
+
+
+def strategy_of(block: Mapping[str, Any]) -> Strategy:
+    """The stages that a resolved block comes to. Without steps there is one, which a person ends."""
+    usual = float(block["step_duration"] or 0)
+    stages: tuple[Stage, ...]
+    if block["steps"] is None:
+        stages = (Stage(float(block["initial_traffic"]), usual, hold=True),)
+    else:
+        stages = tuple(
+            Stage(
+                weight=float(step["traffic"]),
+                seconds=usual if step["duration"] is None else float(step["duration"]),
+                hold=step["pause"],
+            )
+            for step in block["steps"]
+            if step["traffic"] < 1
+        )
+    return Strategy("canary", stages, block["approval"] == "required", block["analysis"])

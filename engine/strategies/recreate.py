@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from engine.core.rollout import Strategy
 from engine.spec.fields import StrategyBlock
 
 
@@ -15,7 +16,7 @@ class Block(StrategyBlock):
     """All traffic moves to the new release at once."""
 
 
-def initial_weight(block: Mapping[str, Any]) -> float:
-    """The share of traffic (0 to 1) that a new release starts with, for a resolved block."""
+def strategy_of(block: Mapping[str, Any]) -> Strategy:
+    """No stages: a release goes live at once."""
     del block
-    return 1.0
+    return Strategy("recreate")

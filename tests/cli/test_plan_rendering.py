@@ -20,7 +20,12 @@ from engine.errors import Diagnostic
 
 DOCUMENT = {
     "data": {"source": "data/churn.csv"},
-    "deployment": {"strategy": "canary", "initial_traffic": 0.1, "steps": [0.1, 0.25, 0.5, 1.0]},
+    "deployment": {
+        "strategy": "canary",
+        "initial_traffic": 0.1,
+        "steps": [{"traffic": share, "duration": None, "pause": False} for share in (0.1, 0.25, 0.5, 1.0)],
+        "approval": "automatic",
+    },
 }
 
 

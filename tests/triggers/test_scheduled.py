@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from engine.strategies import canary, recreate
 from engine.triggers.cron import CronError, parse_cron
 from engine.triggers.scheduled import Block
 from engine.triggers.wall_clock import next_fire
@@ -120,8 +119,3 @@ def test_remedies_of_cron_mistakes_are_themselves_right() -> None:
             parse_cron(bad)
         quoted = caught.value.remedy.split('"')[1]
         parse_cron(quoted if " " in quoted else bad.replace(bad.split()[0 if bad[0] == "5" else 4], quoted))
-
-
-def test_the_weight_that_a_release_starts_with() -> None:
-    assert recreate.initial_weight({"strategy": "recreate"}) == 1.0
-    assert canary.initial_weight({"strategy": "canary", "initial_traffic": 0.1}) == 0.1
