@@ -1,11 +1,17 @@
-"""How many examples Hypothesis tries (with ENGINE_SOAK=1 as many as a night allows), and a database server."""
+"""What all tests share: how many examples Hypothesis tries, one thread per library, projects that are made once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# As many tests run at once as there are processors, or more; threads of each would only starve each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from engine.testing.postgres import PostgresServer
@@ -13,6 +19,25 @@ from engine.testing.postgres import PostgresServer
 settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("soak", settings.get_profile("quick"), max_examples=2_000)
 settings.load_profile("soak" if os.environ.get("ENGINE_SOAK") == "1" else "quick")
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Gives a folder that all workers of a test run share: the first to want it fills it, and nobody changes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder(name: str, fill: Callable[[Path], object]) -> Path:
+        made, ready = shared / f"once-{name}", shared / f"once-{name}.ready"
+        with FileLock(f"{made}.lock"):
+            assert ready.exists() or not made.exists(), f"{made} could not be made; see the test that tried first"
+            if not ready.exists():
+                made.mkdir()
+                fill(made)
+                ready.touch()
+        return made
+
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ class Outcome:
 
 
 Call = Callable[..., Outcome]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 def rows(number: int, seed: int = 0) -> str:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_project import Call, Outcome, make_project
+from cli_project import Call, MadeOnce, Outcome, make_project
 
 from engine.cli.entry import run
 
@@ -32,16 +32,13 @@ def project(tmp_path: Path) -> Path:
     return make_project(tmp_path / "project")
 
 
-@pytest.fixture(scope="session")
-def _applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_project(tmp_path_factory.mktemp("applied") / "project")
-    assert run(["--chdir", str(folder), "apply", "--auto-approve"]) == 0
-    return folder
-
-
 @pytest.fixture
-def applied(_applied: Path, tmp_path: Path) -> Path:
+def applied(made_once: MadeOnce, tmp_path: Path) -> Path:
     """A project of one's own in which version 1 is live."""
-    folder = tmp_path / "project"
-    shutil.copytree(_applied, folder, symlinks=True)
-    return folder
+    made = made_once("applied", _apply)
+    return Path(shutil.copytree(made / "project", tmp_path / "project", symlinks=True))
+
+
+def _apply(folder: Path) -> None:
+    project = make_project(folder / "project")
+    assert run(["--chdir", str(project), "apply", "--auto-approve"]) == 0

@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from typing import NoReturn
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
@@ -42,26 +43,31 @@ class Terminal:
         """What was shown so far, without control sequences."""
         return _CONTROL.sub("", self.raw)
 
-    def wait_for(self, pattern: str, seconds: float = 60) -> None:
+    def wait_for(self, pattern: str, seconds: float = 180) -> None:
         """Read until something that matches the pattern was shown."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.text):
             if not self._read(end):
-                self.process.kill()
-                self.process.wait()
-                raise AssertionError(f"{pattern} was not shown in:\n{self.text}")
+                self._fail(f"{pattern} was not shown")
 
     def type(self, keys: str) -> None:
         """Press keys; \\x03 is Ctrl-C."""
         os.write(self._parent, keys.encode())
 
-    def close(self, seconds: float = 60) -> int:
+    def close(self, seconds: float = 180) -> int:
         """Read to the end; the exit code."""
         end = time.monotonic() + seconds
         while self._read(end):
             pass
+        if time.monotonic() >= end:  # closing the terminal now would end the program, and hide that it did not end
+            self._fail(f"the program did not end within {seconds:.0f} s")
         os.close(self._parent)
-        return self.process.wait(10)
+        return self.process.wait(60)
+
+    def _fail(self, what: str) -> NoReturn:
+        self.process.kill()
+        self.process.wait()
+        raise AssertionError(f"{what}; the terminal shows at the end:\n{self.text[-4000:]}")
 
     def _read(self, end: float) -> bool:
         ready, _, _ = select.select([self._parent], [], [], max(0.0, end - time.monotonic()))

@@ -22,6 +22,12 @@ SLOW = """\
       inputs: {data: data}
       outputs: {side: side.txt}
 """
+AFTER = """\
+    - name: after
+      run: cp ${inputs.side} ${outputs.copy}
+      inputs: {side: slow.side}
+      outputs: {copy: copy.txt}
+"""
 
 
 def test_without_a_terminal_it_refuses(project: Path, call: Call) -> None:
@@ -95,14 +101,14 @@ def test_a_model_that_is_held(applied: Path, call: Call) -> None:
     store = open_workspace(applied).store
     store.acquire("churn", holder.this_process(), 60)
     edit(applied / "specs/churn.yaml", "threshold: 0.6", "threshold: 0.65")
-    came = call(applied, "apply", "--auto-approve")
+    came = call(applied, "apply", "--auto-approve", "--target", "validate")
     assert came.code == 4
     assert "churn is locked by" in came.out
     assert "pid" in call(applied, "lock", "list").out
     assert call(applied, "lock", "release", "churn").code == 0
     assert call(applied, "lock", "list").out == "Nobody holds a model.\n"
     store.close()
-    assert call(applied, "apply", "--auto-approve").code == 0
+    assert call(applied, "apply", "--auto-approve", "--target", "validate").code == 0
 
 
 def test_the_worst_of_several_models_wins() -> None:
@@ -129,50 +135,55 @@ def test_a_person_says_no(project: Path) -> None:
 
 
 def test_a_person_says_yes_and_watches(applied: Path) -> None:
-    edit(applied / "specs/churn.yaml", "C: 1.0", "C: 0.5")
+    edit(applied / "specs/churn.yaml", "threshold: 0.6", "threshold: 0.65")
     terminal = Terminal(applied, "apply")
     terminal.wait_for(r"Apply\? \[y/N\]")
     terminal.type("y\n")
     assert terminal.close() == 0, terminal.text
-    assert "✓ train done in" in terminal.text
-    assert "version 2 gets 10%" in terminal.text
+    assert "✓ validate done in" in terminal.text
+    assert "✓ deploy done in" in terminal.text
+    assert "version 1 is live" in terminal.text
     assert "\x1b[?25l" in terminal.raw, "a live view hides the cursor"
     assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l"), "and shows it again"
 
 
 @pytest.fixture
 def slow(applied: Path) -> Path:
-    """A project with a step that says when it runs, and runs for long."""
+    """A project with a step that runs until there is a file `go`, and one that comes after it."""
     (applied / "slow.py").write_text(
-        "import sys, time\nprint('begun', flush=True)\ntime.sleep(4)\nopen(sys.argv[2], 'w').write('done')\n"
+        "import pathlib, sys, time\n"
+        "while not pathlib.Path(__file__).resolve().with_name('go').exists():\n"
+        "    time.sleep(0.01)\n"
+        "open(sys.argv[2], 'w').write('done')\n"
     )
-    edit(applied / "specs/churn.yaml", "  training:\n", SLOW + "  training:\n")
-    edit(applied / "specs/churn.yaml", "C: 1.0", "C: 0.5")
+    edit(applied / "specs/churn.yaml", "  training:\n", SLOW + AFTER + "  training:\n")
     return applied
 
 
 @pytest.mark.slow
 def test_the_first_ctrl_c_lets_steps_finish(slow: Path, call: Call) -> None:
-    terminal = Terminal(slow, "apply", "--auto-approve")
+    terminal = Terminal(slow, "apply", "--auto-approve", "--target", "after")
     terminal.wait_for(r"slow +\d\.\d s")
     terminal.type("\x03")
     terminal.wait_for("Finishing the running steps. Ctrl-C again to stop them at once.")
+    (slow / "go").touch()
     assert terminal.close() == 1
     assert "slow done in" in terminal.text
+    assert "after started" not in terminal.text
+    assert "after done" not in terminal.text
     assert "churn: cancelled" in terminal.text
     assert "To go on: engine apply" in terminal.text
-    assert call(slow, "apply", "--auto-approve").code == 0
+    assert call(slow, "apply", "--auto-approve", "--target", "after").code == 0
 
 
 @pytest.mark.slow
 def test_the_second_ctrl_c_stops_at_once(slow: Path, call: Call) -> None:
-    edit(slow / "slow.py", "time.sleep(4)", "time.sleep(300)")
-    terminal = Terminal(slow, "apply", "--auto-approve")
+    terminal = Terminal(slow, "apply", "--auto-approve", "--target", "slow")
     terminal.wait_for(r"slow +\d\.\d s")
     terminal.type("\x03")
     terminal.wait_for("Finishing the running steps.")
     terminal.type("\x03")
-    assert terminal.close(30) == 1
+    assert terminal.close() == 1
     assert "churn: cancelled" in terminal.text
     run = json.loads(call(slow, "history", "--json").out)["runs"][0]
     assert run["status"] == "cancelled"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cli_project import Call, edit
+from cli_project import Call, MadeOnce, edit
 
 from engine.app.starting import create_project
+from engine.cli.entry import run
 
 
 def last_run(folder: Path, call: Call) -> str:
@@ -73,25 +75,35 @@ def test_show_what_is_not_there(applied: Path, call: Call, what: str) -> None:
     assert "no log of nothing" in call(applied, "show", last_run(applied, call), "--log", "nothing").err
 
 
-@pytest.mark.slow
-def test_promote_and_abort(applied: Path, call: Call) -> None:
-    assert call(applied, "promote", "churn").code == 1
-    edit(applied / "specs/churn.yaml", "C: 1.0", "C: 0.5")
-    assert call(applied, "apply", "--auto-approve").code == 0
-    aborted = call(applied, "abort", "churn", "--reason", "errors since noon")
+@pytest.fixture
+def candidate(applied: Path, made_once: MadeOnce, tmp_path: Path) -> Path:
+    """A project of one's own in which version 1 is live and version 2 gets 10%."""
+
+    def apply(folder: Path) -> None:
+        project = Path(shutil.copytree(applied, folder / "project", symlinks=True))
+        edit(project / "specs/churn.yaml", "C: 1.0", "C: 0.5")
+        assert run(["--chdir", str(project), "apply", "--auto-approve"]) == 0
+
+    made = made_once("candidate", apply)
+    return Path(shutil.copytree(made / "project", tmp_path / "candidate", symlinks=True))
+
+
+def test_abort(candidate: Path, call: Call) -> None:
+    aborted = call(candidate, "abort", "churn", "--reason", "errors since noon")
     assert aborted.code == 0
     assert "version 1 is live (the last candidate was aborted: errors since noon)" in aborted.out
-    assert call(applied, "plan", "--detailed-exitcode").code == 0, "what was aborted stays parked"
-    edit(applied / "specs/churn.yaml", "C: 0.5", "C: 0.25")
-    assert call(applied, "apply", "--auto-approve").code == 0
-    promoted = json.loads(call(applied, "promote", "churn", "--json").out)
-    assert promoted["before"]["candidate"] == promoted["endpoint"]["stable"] == 3
+    assert call(candidate, "plan", "--detailed-exitcode").code == 0, "what was aborted stays parked"
+    assert "candidate, 10%" in call(candidate, "show", "churn@2").out
+    assert "aborted: errors since noon" in call(candidate, "audit", "list").out
+
+
+def test_promote(applied: Path, candidate: Path, call: Call) -> None:
+    assert call(applied, "promote", "churn").code == 1, "there is no candidate"
+    promoted = json.loads(call(candidate, "promote", "churn", "--json").out)
+    assert promoted["before"]["candidate"] == promoted["endpoint"]["stable"] == 2
     assert promoted["registry"] is None
-    assert call(applied, "plan", "--refresh", "--detailed-exitcode").code == 0, "the aliases followed"
-    assert "candidate, 10%" in call(applied, "show", "churn@2").out
-    audit = call(applied, "audit", "list").out
-    assert "aborted: errors since noon" in audit
-    assert "promoted by hand" in audit
+    assert call(candidate, "plan", "--refresh", "--detailed-exitcode").code == 0, "the aliases followed"
+    assert "promoted by hand" in call(candidate, "audit", "list").out
 
 
 def test_state_commands(applied: Path, call: Call) -> None:
@@ -113,11 +125,10 @@ def test_state_commands(applied: Path, call: Call) -> None:
 
 
 def test_garbage(applied: Path, call: Call) -> None:
-    edit(applied / "specs/churn.yaml", "C: 1.0", "C: 0.5")
-    edit(applied / "specs/churn.yaml", "threshold: 0.6", "threshold: 0.999")
-    call(applied, "apply", "--auto-approve")
-    edit(applied / "specs/churn.yaml", "C: 0.5", "C: 0.25")
-    call(applied, "apply", "--auto-approve")
+    edit(applied / "specs/churn.yaml", "    id: customer\n", "    id: customer\n    split: {seed: 1}\n")
+    assert call(applied, "apply", "--auto-approve", "--target", "split").code == 0
+    edit(applied / "specs/churn.yaml", "seed: 1", "seed: 2")
+    assert call(applied, "apply", "--auto-approve", "--target", "split").code == 0
     dry = json.loads(call(applied, "state", "gc", "--dry-run", "--json").out)
     assert dry["bytes"] > 0
     again = json.loads(call(applied, "state", "gc", "--dry-run", "--json").out)
@@ -125,18 +136,18 @@ def test_garbage(applied: Path, call: Call) -> None:
     assert json.loads(call(applied, "state", "gc", "--json").out)["bytes"] == dry["bytes"]
     assert json.loads(call(applied, "state", "gc", "--json").out)["bytes"] == 0
     assert call(applied, "plan").code == 0
-    edit(applied / "specs/churn.yaml", "C: 0.25", "C: 1.0")
-    edit(applied / "specs/churn.yaml", "threshold: 0.999", "threshold: 0.6")
-    assert "~ train" not in call(applied, "plan").out, "what a release was made of stays"
+    edit(applied / "specs/churn.yaml", "    split: {seed: 2}\n", "")
+    assert "Nothing to do" in call(applied, "plan").out, "what a release was made of stays"
 
 
 @pytest.mark.slow
 def test_garbage_of_one_environment_spares_the_others(applied: Path, call: Call) -> None:
     (applied / "engine.yaml").write_text("environments:\n  prod: {}\n")
-    assert call(applied, "apply", "--auto-approve", "--env", "prod").code == 0
+    to_check = ["--env", "prod", "--target", "check_data"]
+    assert call(applied, "apply", "--auto-approve", *to_check).code == 0
     assert call(applied, "state", "rm", "churn", "--auto-approve").code == 0
     call(applied, "state", "gc")
-    assert "Nothing to do" in call(applied, "plan", "--env", "prod").out
+    assert "Nothing to do" in call(applied, "plan", *to_check).out
 
 
 def test_looking_after_a_state_makes_none(project: Path, call: Call) -> None:

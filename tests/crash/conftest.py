@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from harness import Life, copy_of, make_project
 
 from engine.adapters.registries.mlflow import MlflowRegistry
 
 
 @pytest.fixture(scope="session")
-def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def projects(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A folder with the projects `new` (its registry is empty), `validated` and `done`, each uninterrupted."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "crash-projects"
-    with FileLock(f"{shared}.lock"):
-        if not (shared / "ready").exists():
-            _make(shared)
-            (shared / "ready").touch()
-    return shared
+    return made_once("crash-projects", _make)
 
 
 def _make(shared: Path) -> None:

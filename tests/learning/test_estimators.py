@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from lifecycle_project import Project
+from threadpoolctl import threadpool_limits
 
 from engine.errors import IntegrityError, NotSupportedError, StepError
 
 CLASSIFIERS: list[tuple[str, dict[str, Any], str]] = [
-    ("auto", {"max_iter": 30}, "skops"),
-    ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 20}, "skops"),
-    ("sklearn.ensemble.ExtraTreesClassifier", {"n_estimators": 20}, "skops"),
-    ("sklearn.ensemble.GradientBoostingClassifier", {"n_estimators": 20}, "skops"),
+    ("auto", {"max_iter": 10}, "skops"),
+    ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 5}, "skops"),
+    ("sklearn.ensemble.ExtraTreesClassifier", {"n_estimators": 5}, "skops"),
+    ("sklearn.ensemble.GradientBoostingClassifier", {"n_estimators": 8}, "skops"),
     ("sklearn.ensemble.AdaBoostClassifier", {"n_estimators": 10}, "skops"),
-    ("sklearn.ensemble.BaggingClassifier", {}, "skops"),
+    ("sklearn.ensemble.BaggingClassifier", {"n_estimators": 4}, "skops"),
     ("sklearn.tree.DecisionTreeClassifier", {"max_depth": 4}, "skops"),
     ("sklearn.linear_model.LogisticRegression", {}, "skops"),
     ("sklearn.linear_model.SGDClassifier", {"loss": "log_loss"}, "skops"),
@@ -42,8 +43,7 @@ def test_classifier_of_every_family(
     project.split(people)
     outcome = project.train(estimator=name, params=params)
     assert outcome.facts["format"] == format
-    project.evaluate()
-    report = project.json("evaluate.report")
+    report = project.measure()
     assert "error" not in report
     assert report["metrics"]["accuracy"]["value"] > (0.4 if "Gaussian" in name else 0.6)
     model = project.model()
@@ -55,26 +55,25 @@ def test_classifier_of_every_family(
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "params"),
     [
-        "auto",
-        "sklearn.ensemble.RandomForestRegressor",
-        "sklearn.linear_model.Ridge",
-        "sklearn.svm.SVR",
-        "sklearn.neighbors.KNeighborsRegressor",
-        "xgboost.XGBRegressor",
-        "lightgbm.LGBMRegressor",
+        ("auto", {"max_iter": 20}),
+        ("sklearn.ensemble.RandomForestRegressor", {"n_estimators": 5}),
+        ("sklearn.linear_model.Ridge", {}),
+        ("sklearn.svm.SVR", {}),
+        ("sklearn.neighbors.KNeighborsRegressor", {}),
+        ("xgboost.XGBRegressor", {"n_estimators": 20}),
+        ("lightgbm.LGBMRegressor", {"n_estimators": 20}),
     ],
 )
-def test_regressor_of_every_family(project: Project, people: pd.DataFrame, name: str) -> None:
+def test_regressor_of_every_family(project: Project, people: pd.DataFrame, name: str, params: dict[str, Any]) -> None:
     if name.startswith(("xgboost", "lightgbm")):
         pytest.importorskip(name.partition(".")[0])
     rows = people.drop(columns="target")
     noise = np.random.default_rng(0).normal(0, 0.3, len(rows))
     project.split(rows.assign(target=rows["age"].fillna(40) / 10 + (rows["city"] == "Rom") + noise))
-    assert project.train(estimator=name).facts["format"] == "skops"
-    project.evaluate()
-    assert project.json("evaluate.report")["metrics"]["r2"]["value"] > 0.1
+    assert project.train(estimator=name, params=params).facts["format"] == "skops"
+    assert project.measure()["metrics"]["r2"]["value"] > 0.1
 
 
 def test_several_classes(project: Project) -> None:
@@ -83,16 +82,16 @@ def test_several_classes(project: Project) -> None:
     wine = load_wine(as_frame=True)
     rows = wine.data.assign(target=np.array(["red", "rosé", "white"], dtype=object)[wine.target])
     project.split(rows)
-    for name in ("sklearn.linear_model.LogisticRegression", "xgboost.XGBClassifier"):
+    for name in ("xgboost.XGBClassifier", "sklearn.linear_model.LogisticRegression"):
         if name.startswith("xgboost"):
             pytest.importorskip("xgboost")
         project.train(estimator=name)
-        project.evaluate()
-        report = project.json("evaluate.report")
+        report = project.measure()
         assert report["task"] == "multiclass"
         assert report["metrics"]["accuracy"]["value"] > 0.9
         assert report["metrics"]["f1_score"]["average"] == "macro"
         assert set(report["by_average"]["roc_auc"]) == {"macro", "weighted"}
+    project.evaluate()
     assert (project.outputs["evaluate.figures"] / "roc.png").stat().st_size > 5000
 
 
@@ -110,14 +109,17 @@ def test_texts_choose_a_linear_model(project: Project) -> None:
     outcome = project.train(estimator="auto")
     assert outcome.facts["estimator"] == "sklearn.linear_model.LogisticRegression"
     assert outcome.facts["format"] == "skops"
-    project.evaluate()
-    assert project.json("evaluate.report")["metrics"]["accuracy"]["value"] > 0.95
+    assert project.measure()["metrics"]["accuracy"]["value"] > 0.95
 
 
 def test_values_never_seen_are_no_surprise(project: Project, people: pd.DataFrame) -> None:
     project.split(people)
-    for name in ("auto", "sklearn.linear_model.LogisticRegression", "sklearn.ensemble.RandomForestClassifier"):
-        project.train(estimator=name)
+    for name, params in (
+        ("auto", {"max_iter": 5}),
+        ("sklearn.linear_model.LogisticRegression", {}),
+        ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 5}),
+    ):
+        project.train(estimator=name, params=params)
         strange = pd.DataFrame(
             {
                 "age": [None, 200.0],
@@ -184,11 +186,17 @@ def test_a_package_that_is_not_installed(project: Project, people: pd.DataFrame)
 
 def test_same_inputs_same_bytes(project: Project, people: pd.DataFrame) -> None:
     project.split(people)
-    for name in ("auto", "sklearn.ensemble.RandomForestClassifier", "xgboost.XGBClassifier", "lightgbm.LGBMClassifier"):
+    for name, params in (
+        ("auto", {"max_iter": 10}),
+        ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 5}),
+        ("xgboost.XGBClassifier", {"n_estimators": 20}),
+        ("lightgbm.LGBMClassifier", {"n_estimators": 20}),
+    ):
         if name.startswith(("xgboost", "lightgbm")):
             pytest.importorskip(name.partition(".")[0])
         for run in ("one", "two"):
-            project.train(name=run, estimator=name)
+            with threadpool_limits(2, "openmp"):
+                project.train(name=run, estimator=name, params=params)
         one, two = (project.outputs[f"{run}.model"] for run in ("one", "two"))
         assert (one / "meta.json").read_bytes() == (two / "meta.json").read_bytes()
         assert (one / "model.skops").read_bytes() == (two / "model.skops").read_bytes()
@@ -197,7 +205,7 @@ def test_same_inputs_same_bytes(project: Project, people: pd.DataFrame) -> None:
 
 def test_a_model_loads_without_this_package(project: Project, people: pd.DataFrame) -> None:
     project.split(people)
-    project.train(estimator="auto")
+    project.train(estimator="auto", params={"max_iter": 10})
     rows = project.root / "rows.parquet"
     project.holdout().to_parquet(rows)
     code = (

@@ -117,8 +117,7 @@ def test_probabilities_of_the_wrong_shape(split_people: Project) -> None:
 
 def test_a_constant_model_does_not_beat_the_baseline(split_people: Project) -> None:
     split_people.train(function="fixedmodels:train", params={"prediction": "no", "share": [0.6, 0.4]})
-    split_people.evaluate()
-    report = split_people.json("evaluate.report")
+    report = split_people.measure()
     assert report["metrics"]["f1_score"]["value"] == 0
     assert "class yes is never predicted" in report["notes"]
     assert split_people.validate({"baseline": "better"}).verdict == "fail"
@@ -127,8 +126,7 @@ def test_a_constant_model_does_not_beat_the_baseline(split_people: Project) -> N
 def test_an_empty_holdout_never_passes(split_people: Project) -> None:
     split_people.train(estimator="sklearn.linear_model.LogisticRegression")
     write_parquet(split_people.holdout().head(0), split_people.outputs["split.holdout"])
-    split_people.evaluate()
-    assert split_people.json("evaluate.report")["error"] == "the hold-out has no rows"
+    assert split_people.measure()["error"] == "the hold-out has no rows"
     assert split_people.validate({"metric": "accuracy", "min": 0}).verdict == "error"
 
 
@@ -136,8 +134,7 @@ def test_a_holdout_with_one_class_leaves_metrics_undefined(split_people: Project
     split_people.train(estimator="sklearn.linear_model.LogisticRegression")
     rows = split_people.holdout()
     write_parquet(rows[rows["target"] == "no"], split_people.outputs["split.holdout"])
-    split_people.evaluate()
-    report = split_people.json("evaluate.report")
+    report = split_people.measure()
     assert report["metrics"]["roc_auc"]["value"] is None
     assert report["metrics"]["accuracy"]["value"] is not None
     assert "no hold-out row is of class yes" in report["notes"]
@@ -146,7 +143,7 @@ def test_a_holdout_with_one_class_leaves_metrics_undefined(split_people: Project
 
 def test_verdict_is_written_canonically(split_people: Project) -> None:
     split_people.train(estimator="sklearn.linear_model.LogisticRegression")
-    split_people.evaluate()
+    split_people.measure()
     outcome = split_people.validate({"metric": "accuracy", "threshold": 1.0}, {"metric": "accuracy", "min": 0.1})
     document = json.loads(split_people.outputs["validate.verdict"].read_text())
     assert document["verdict"] == outcome.verdict == "fail"
@@ -167,5 +164,4 @@ def test_classes_that_are_numbers_or_booleans(project: Project) -> None:
         )
         kind = "bool" if target.dtype == bool else "float"
         project.train(function="numbermodel:train", params={"kind": kind})
-        project.evaluate()
-        assert project.json("evaluate.report")["metrics"]["accuracy"]["value"] == 1
+        assert project.measure()["metrics"]["accuracy"]["value"] == 1

@@ -47,8 +47,7 @@ def test_a_function_gets_what_it_asks_for(project: Project, people: pd.DataFrame
     outcome = project.train(function="shop.model:train", params={"limit": 41}, seed=1)
     assert outcome.facts["format"] == "pickle"
     assert project.model().predictor.limit == 42
-    project.evaluate()
-    report = project.json("evaluate.report")
+    report = project.measure()
     assert report["metrics"]["accuracy"]["value"] > 0.5
     assert report["metrics"]["roc_auc"] == {
         "value": None,
@@ -150,8 +149,7 @@ def test_a_command_in_python(project: Project, numbers: pd.DataFrame) -> None:
     project.split(numbers)
     project.train(run=["python", str(script)])
     assert project.json("train.report")["estimator"] == f"python {script}"
-    project.evaluate()
-    assert project.json("evaluate.report")["metrics"]["r2"]["value"] > 0.999
+    assert project.measure()["metrics"]["r2"]["value"] > 0.999
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.joblib"])
@@ -161,8 +159,7 @@ def test_a_command_leaves_a_file_that_we_can_read(project: Project, numbers: pd.
     joblib.dump(model, made) if name.endswith("joblib") else made.write_bytes(pickle.dumps(model))
     project.split(numbers)
     project.train(run=["cp", str(made), f"${{outputs.model}}/{name}"])
-    project.evaluate()
-    assert project.json("evaluate.report")["metrics"]["r2"]["value"] > 0.999
+    assert project.measure()["metrics"]["r2"]["value"] > 0.999
 
 
 @pytest.mark.slow
