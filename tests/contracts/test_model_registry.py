@@ -54,7 +54,7 @@ class TestInMemory(ModelRegistryContract):
 
 @pytest.fixture(scope="module")
 def mlflow_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowRegistry]:
-    registry = MlflowRegistry(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}")
+    registry = MlflowRegistry(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", timeout=120.0)
     registry.prefetch()
     yield registry
     registry.close()

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from engine.core.audit import verify_chain
 from engine.core.records import RunStatus
 
 ENGINE = [sys.executable, "-c", "from engine.cli import main; main()"]
-GONE_WITHIN = 15.0  # seconds after its engine's death within which every process must be gone
+GONE_WITHIN = 60.0  # seconds after its engine's death within which every process must be gone
 SPEC = """\
 model_spec:
   name: tiny
@@ -103,7 +103,7 @@ class Life:
 
     def wait(self, process: subprocess.Popen[bytes]) -> Ended:
         """Wait for the command and for all that it started, then check what must hold at any time."""
-        code = process.wait(timeout=120)
+        code = process.wait(timeout=600)
         assert self.processes_left() == []
         self.check()
         return Ended(code, self.printed_file.read_text(errors="replace"))
@@ -114,11 +114,18 @@ class Life:
     def apply(self, failpoints: str = "", *arguments: str, **options: Any) -> Ended:
         return self.run("apply", "--auto-approve", *arguments, failpoints=failpoints, **options)
 
-    def wait_until(self, what: str, process: subprocess.Popen[bytes], seconds: float = 60.0) -> None:
+    def wait_until(self, what: str, process: subprocess.Popen[bytes], seconds: float = 300.0) -> None:
         """Wait until a failpoint has been hit, or the user's step was executed (`executed`)."""
         file = self.count_file if what == "executed" else self.seen_file
+        self._wait(lambda: file.exists() and what in file.read_text().split(), what, process, seconds)
+
+    def wait_until_printed(self, text: str, process: subprocess.Popen[bytes], seconds: float = 300.0) -> None:
+        """Wait until the command has printed a text."""
+        self._wait(lambda: text in self.printed_file.read_text(errors="replace"), text, process, seconds)
+
+    def _wait(self, over: Callable[[], bool], what: str, process: subprocess.Popen[bytes], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not (file.exists() and what in file.read_text().split()):
+        while not over():
             assert process.poll() is None, self.printed_file.read_text()
             assert time.monotonic() < deadline, f"{what} did not happen"
             time.sleep(0.01)

@@ -39,8 +39,8 @@ def start_all(one: Life, *arguments: str) -> list[subprocess.Popen[str]]:
 
 def test_one_applies_and_the_others_name_it(life: Lives, same: Same) -> None:
     one = life("new")
-    started = start_all(one)
-    printed = [process.communicate(timeout=300)[0] for process in started]
+    started = start_all(one, "--target", "split")
+    printed = [process.communicate(timeout=900)[0] for process in started]
     codes = [process.returncode for process in started]
     assert set(codes) <= {0, 4}, printed
     assert 0 in codes
@@ -53,13 +53,13 @@ def test_one_applies_and_the_others_name_it(life: Lives, same: Same) -> None:
     assert one.processes_left() == []
     one.check()
     assert one.executions() == 1
-    same(one)
+    same(one, "split")
 
 
 def test_those_who_wait_find_it_done(life: Lives, same: Same) -> None:
     one = life("validated")
     started = start_all(one, "--lock-timeout", "5m")
-    printed = [process.communicate(timeout=300)[0] for process in started]
+    printed = [process.communicate(timeout=900)[0] for process in started]
     assert [process.returncode for process in started] == [0] * PROCESSES, printed
     assert one.processes_left() == []
     one.check()

@@ -61,7 +61,7 @@ def test_every_point_is_on_the_way_of_a_run_and_is_killed(projects: Path, life: 
 def test_killed_before_anything_is_registered(life: Lives, same: Same, points: list[str]) -> None:
     one = life("new")
     for point in points:
-        ended = one.apply(f"{point}=kill", "--target", "validate")
+        ended = one.apply(f"{point}=kill", "--target", "split")
         if point.startswith("worker."):  # a process of its own: the run lives to tell
             assert ended.code == 1
             assert "was killed by SIGKILL" in ended.text
@@ -69,7 +69,7 @@ def test_killed_before_anything_is_registered(life: Lives, same: Same, points: l
         else:
             assert ended.code == SIGKILL, ended.text
         assert point in one.seen_file.read_text().split()
-    same(one, "validate")
+    same(one, "split")
     assert one.executions() == 1
 
 

@@ -137,7 +137,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def registry(store: Path) -> Iterator[MlflowRegistry]:
-    made = MlflowRegistry(f"sqlite:///{store}", log=store.parent / "mlflow.log")
+    made = MlflowRegistry(f"sqlite:///{store}", log=store.parent / "mlflow.log", timeout=120.0)
     made.prefetch()
     yield made
     made.close()

@@ -23,7 +23,7 @@ pytestmark = [  # MLflow, used here as anybody would use it, uses what its depen
 ]
 Requests = Callable[..., RegisterRequest]
 
-POINTS = ["register.search", "register.run", "register.model", "register.version", "register.created"]
+POINTS = ["register.model", "register.version"]  # tests/crash kills at each of them, through the command line
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def armed(store: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
     def make(failpoints: str) -> MlflowRegistry:
         monkeypatch.setenv("ENGINE_FAILPOINTS", failpoints)
-        made.append(MlflowRegistry(f"sqlite:///{store}"))
+        made.append(MlflowRegistry(f"sqlite:///{store}", timeout=120.0))
         monkeypatch.delenv("ENGINE_FAILPOINTS")
         made[-1].prefetch()
         return made[-1]
@@ -115,7 +115,7 @@ def test_hanging_process_is_killed_at_the_deadline(
     hanging = armed("register.created=stop")
     registry.register(request_for(model, "k1"))
     hanging.find(model, "k1")
-    hanging.timeout = 4.0  # from here on: starting may take longer on a busy machine
+    hanging.timeout = 8.0  # from here on: starting may take longer on a busy machine
     with pytest.raises(TransientError, match=r"did not answer in time .*may have been registered"):
         hanging.register(request_for(model, "k2"))
     assert registry.register(request_for(model, "k2")).version == 2
@@ -138,7 +138,7 @@ def test_two_processes_at_once(
 def test_new_stores_appear_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "new" / "mlflow.db"
-    both = [MlflowRegistry(f"sqlite:///{path}") for _ in range(2)]
+    both = [MlflowRegistry(f"sqlite:///{path}", timeout=120.0) for _ in range(2)]
     try:
         for registry in both:
             registry.prefetch()

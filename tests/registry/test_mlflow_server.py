@@ -49,7 +49,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not self._healthy():
             assert self.process.poll() is None, (self.folder / "server.log").read_text()
             assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
@@ -84,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def remote(server: Server) -> Iterator[MlflowRegistry]:
-    made = MlflowRegistry(server.uri, log=server.folder / "client.log")
+    made = MlflowRegistry(server.uri, log=server.folder / "client.log", timeout=120.0)
     yield made
     made.close()
 
@@ -108,7 +108,7 @@ class TestMlflowServer(ModelRegistryContract):
         monkeypatch.setenv("ENGINE_FAILPOINTS", "register.version=sleep:3")
         seen = server.folder / "seen"
         monkeypatch.setenv("ENGINE_FAILPOINTS_SEEN", str(seen))
-        with closing(MlflowRegistry(server.uri)) as registry:
+        with closing(MlflowRegistry(server.uri, timeout=120.0)) as registry:
             threading.Thread(target=_kill_when_seen, args=(server, seen), daemon=True).start()
             with pytest.raises(TransientError, match=r"The version may have been registered") as raised:
                 registry.register(request_for(model, "k"))
