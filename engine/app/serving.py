@@ -44,7 +44,7 @@ def refuse_open_door(settings: Settings, *, insecure: bool) -> None:
     ]
     if missing:
         raise UsageError(
-            f"{settings.host} can be reached from other machines, and there is no {' and no '.join(missing)}",
+            f"{settings.host} can be reached from other machines: {' and '.join(missing)} must be given",
             remedy="Add what is missing, listen at 127.0.0.1, or say --insecure if something else protects it.",
         )
 

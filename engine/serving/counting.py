@@ -6,9 +6,11 @@ additions for each request, in the event loop's thread.
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from engine.core.evidence import BINS, Tally
 from engine.serving.pool import Pool
@@ -56,33 +58,30 @@ class Totals:
     correct: int = 0
 
 
+class Part(NamedTuple):
+    """What a release plays in a route, while the candidate's weight is this."""
+
+    model: str
+    generation: int
+    version: int
+    role: str  # stable, candidate, shadow, idle
+    weight: float
+
+
 class Slot:
     """A release in a role. `key` arguments are hashes of sticky keys; None for a request that came without one."""
 
-    def __init__(
-        self,
-        model: str,
-        generation: int,
-        version: int,
-        role: str,
-        weight: float,
-        pool: Pool,
-        totals: Totals,
-        keys: Keys,
-    ) -> None:
-        self.model, self.generation, self.version, self.role, self.weight = model, generation, version, role, weight
+    def __init__(self, part: Part, pool: Pool, totals: Totals, keys: Keys) -> None:
+        self.part = part
+        self.model, self.version = part.model, part.version
         self.pool = pool
         self.totals = totals
         self._keys = keys
         self.headers = (
-            b"content-type: application/json\r\nx-engine-model: %s\r\nx-engine-release: %d\r\nx-engine-role: %s\r\n"
-            % (
-                model.encode(),
-                version,
-                role.encode(),
-            )
-        )
-        self.tail = f'"model":"{model}","version":{version},"role":"{role}"}}'.encode()
+            "content-type: application/json\r\n"
+            f"x-engine-model: {part.model}\r\nx-engine-release: {part.version}\r\nx-engine-role: {part.role}\r\n"
+        ).encode()
+        self.tail = f'"model":{json.dumps(part.model)},"version":{part.version},"role":"{part.role}"}}'.encode()
         self._clear()
 
     def succeeded(self, reply: Reply, seconds: float, key: int | None) -> None:
@@ -128,7 +127,7 @@ class Slot:
         if not self._requests:
             return None
         tally = Tally(
-            self.model, self.generation, self.version, self.role, self.weight, at,
+            *self.part, at,
             requests=self._requests, keys=self._new_keys, errors=self._errors, error_keys=self._error_keys,
             fallbacks=self._fallbacks, latency_sum=self._latency_sum, latency_squares=self._latency_squares,
             log_sum=self._log_sum, log_squares=self._log_squares, scores=tuple(self._scores),

@@ -14,7 +14,7 @@ from typing import Any
 from engine.core.records import utc
 from engine.errors import EngineError
 from engine.serving.children import Template
-from engine.serving.counting import Keys, Slot, Totals
+from engine.serving.counting import Keys, Part, Slot, Totals
 from engine.serving.desired import Desired, ReleaseRef, Truth, Wanted
 from engine.serving.pool import FAILED, LOADING, READY, Pool
 from engine.serving.routing import Route
@@ -122,8 +122,8 @@ class Loaded:
         while self.pool is None:
             try:
                 files = await loop.run_in_executor(None, self._means.truth.files, self.ref)
-            except EngineError as error:
-                self._reason = error.message
+            except (EngineError, OSError) as error:
+                self._reason = str(error)
                 self._changed()
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
@@ -265,7 +265,8 @@ class ModelFleet:
             assert loaded.pool is not None
             version = loaded.ref.version
             totals = self._totals.setdefault((version, role), Totals())
-            return Slot(self._name, wanted.generation, version, role, weight, loaded.pool, totals, self._keys)
+            part = Part(self._name, wanted.generation, version, role, weight)
+            return Slot(part, loaded.pool, totals, self._keys)
 
         old = self.route
         key = (

@@ -11,7 +11,7 @@ import json
 import random
 import secrets
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from time import monotonic
 from urllib.parse import parse_qs, quote, unquote
 
@@ -32,6 +32,7 @@ Action = Callable[[Request], None]
 _OPEN = frozenset({b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready"})  # without a token
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _CANDIDATES_SHARE = 0.5  # of the deadline; the rest is for the stable release
+_MOST_TO_PARSE = 256 << 10  # bytes of a body that are parsed here for a key; beyond it everybody would wait
 _MOST_COPIES = 64  # that may wait for a shadow
 _RETRY = b"retry-after: 1\r\n"
 
@@ -42,7 +43,7 @@ class Gateway:
     def __init__(self, settings: Settings, metrics: Callable[[], tuple[bytes, str]]) -> None:
         self.settings = settings
         self.connections: set[Connection] = set()
-        self.reading = 0
+        self.held = 0
         self.draining = False
         self.in_flight = 0
         self.turned_away = 0
@@ -392,6 +393,7 @@ def _mirror(shadow: Slot, form: int, head: int, body: bytes, deadline: float) ->
     shadow.pool.submit(Job(form, head, body, started + deadline, done))
 
 
+@lru_cache(maxsize=256)
 def _is_loopback(value: bytes) -> bool:
     text = value.decode("latin-1").lower().removeprefix("http://").removeprefix("https://")
     host = text.rpartition(":")[0] if ":" in text and not text.endswith("]") else text
@@ -400,6 +402,8 @@ def _is_loopback(value: bytes) -> bool:
 
 def _id_in(body: bytes, head: int, form: int, column: str) -> bytes | None:
     """The value of the id column in the first row, None if there is none. What is wrong is told by the model."""
+    if len(body) > _MOST_TO_PARSE:
+        return None
     try:
         document = parse(body[:head] if head else body)
         if form == OPEN_INFERENCE:

@@ -48,7 +48,18 @@ _JSON = b"content-type: application/json\r\n"
 class Request:
     """A whole request. `headers` are those in KEPT, with names in lower case."""
 
-    __slots__ = ("_connection", "answered", "body", "headers", "keep_alive", "method", "path", "query")
+    __slots__ = (
+        "_connection",
+        "answered",
+        "body",
+        "headers",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "refusal",
+        "size",
+    )
 
     def __init__(self, connection: Connection, method: bytes, url: bytes, headers: dict[bytes, bytes]) -> None:
         self._connection = connection
@@ -56,8 +67,10 @@ class Request:
         self.path, _, self.query = url.partition(b"?")
         self.headers = headers
         self.body = b""
+        self.size = 0  # of the body, as long as it is held
         self.keep_alive = True
         self.answered = False
+        self.refusal: tuple[int, str, bytes] | None = None  # what could not be read, told in its turn
 
     def answer(self, status: int, body: bytes, headers: bytes = _JSON) -> None:
         """Send the answer. `headers` are lines that end in CRLF; only the first call counts."""
@@ -79,7 +92,7 @@ class Handler(Protocol):
 
     settings: Settings
     connections: set[Connection]
-    reading: int  # bytes of bodies that are being read
+    held: int  # bytes of bodies that are being read or answered
     draining: bool
 
     def handle(self, request: Request) -> None:
@@ -98,8 +111,9 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._current: Request | None = None
         self._paused = False  # the client does not take its answers
-        self._closing = False
-        self._lingering = False
+        self._closing = False  # nothing is read any more
+        self._lingering = False  # while the client may still be sending
+        self._half_closed = False  # the client will send nothing more
         self._head = 0  # bytes of a head that is not complete yet
         self._in_body = False
         self._url = b""
@@ -124,6 +138,7 @@ class Connection(asyncio.Protocol):
         self._release_body()
         self._closing = True
         self._transport = None
+        self._handler.held -= sum(request.size for request in self._waiting)
         self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
@@ -148,7 +163,8 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        return self._current is not None or bool(self._waiting)  # a client that only sends may still be answered
+        self._half_closed = True
+        return self._current is not None or bool(self._waiting)  # it may still wait for answers
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -201,11 +217,11 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
         self._body_size += len(body)
-        self._handler.reading += len(body)
+        self._handler.held += len(body)
         if self._body_size > self._settings.max_body:
             self._refuse(413, f"a body may have {self._settings.max_body} bytes")
             raise _RefusedError
-        if self._handler.reading > self._settings.max_bodies:
+        if self._handler.held > self._settings.max_bodies:
             self._refuse(503, "too many requests are being read", b"retry-after: 1\r\n")
             raise _RefusedError
 
@@ -213,7 +229,7 @@ class Connection(asyncio.Protocol):
         request = Request(self, self._parser.get_method(), self._url, self._headers)
         request.keep_alive = self._parser.should_keep_alive()
         request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._release_body()
+        request.size, self._body, self._body_size = self._body_size, [], 0
         self._in_body = False
         self._deadline = self._loop.time() + self._settings.idle_seconds
         if self._current is None and not self._waiting and not self._paused:
@@ -226,6 +242,8 @@ class Connection(asyncio.Protocol):
 
     def write(self, request: Request, status: int, body: bytes, headers: bytes) -> None:
         """Send the answer to the current request and go on with the next."""
+        self._handler.held -= request.size
+        request.size = 0
         if self._transport is None:
             return
         keep = request.keep_alive and not self._handler.draining
@@ -241,7 +259,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(head if request.method == b"HEAD" else head + body)
         self._current = None
         self._deadline = self._loop.time() + self._settings.idle_seconds
-        if not keep:
+        if not keep or (self._half_closed and not self._waiting):
             self._last()
         elif self._waiting:
             self._loop.call_soon(self._next)
@@ -250,7 +268,7 @@ class Connection(asyncio.Protocol):
         """Cut a client that takes too long."""
         if now < self._deadline or self._transport is None:
             return
-        if self._paused or self._closing:
+        if self._paused or (self._closing and self._current is None):
             self._transport.abort()
         elif self._current is None and not self._waiting:
             if self._in_body or self._head:
@@ -266,19 +284,23 @@ class Connection(asyncio.Protocol):
     def _next(self) -> None:
         if self._current is None and self._waiting and not self._paused and self._transport is not None:
             self._current = self._waiting.popleft()
-            if len(self._waiting) < _AHEAD // 2 and not self._closing:
+            if len(self._waiting) < _AHEAD // 2:
                 self._transport.resume_reading()
-            self._handler.handle(self._current)
+            if self._current.refusal is not None:
+                self._current.fail(*self._current.refusal)
+            else:
+                self._handler.handle(self._current)
 
     def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
-        """Answer what cannot be read any further, and close. Answers that are due to earlier requests are lost."""
+        """Read nothing more, say why after the answers that are due to earlier requests, and close."""
         if self._closing or self._transport is None:
             return
+        self._closing = self._lingering = True
         request = Request(self, b"", b"", {})
         request.keep_alive = False
-        self._waiting.clear()
-        self._lingering = True
-        request.fail(status, message, headers)
+        request.refusal = (status, message, headers)
+        self._waiting.append(request)
+        self._next()
 
     def _last(self) -> None:
         """Close. Who is still sending gets time to read the answer: a socket that is closed at once resets it."""
@@ -293,7 +315,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _release_body(self) -> None:
-        self._handler.reading -= self._body_size
+        self._handler.held -= self._body_size
         self._body = []
         self._body_size = 0
 

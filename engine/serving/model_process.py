@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,8 @@ def serve_model(channel: socket.socket, request: Mapping[str, Any]) -> None:
     requests = Requests()
     while data := channel.recv(_RECEIVE):
         batch = list(requests.feed(data))
-        if batch:
-            channel.sendall(b"".join(reply_frame(reply) for reply in answerer.answer(batch)))
+        for replies in answerer.answer(batch):
+            channel.sendall(b"".join([reply_frame(reply) for reply in replies]))
 
 
 class Answerer:
@@ -80,7 +80,7 @@ class Answerer:
         from engine.serving.golden import difference
 
         body = json.dumps({"instances": self._golden["rows"]}).encode()
-        reply = self.answer([Request(0, OWN, 0, body)])[0]
+        reply = next(self.answer([Request(0, OWN, 0, body)]))[0]
         if reply.status != 200:
             return Hello(reason=f"the golden rows are not answered: {reply.body.decode()[:300]}", golden="different")
         unlike = difference(self._golden, json.loads(b"{" + reply.body + b"}"), _TOLERANCE)
@@ -88,38 +88,46 @@ class Answerer:
             return Hello(reason=unlike, golden="different")
         return Hello(golden="same", **hello)  # type: ignore[arg-type]
 
-    def answer(self, requests: Sequence[Request]) -> list[Reply]:
-        """A reply for each request, in any order."""
-        replies: list[Reply] = []
+    def answer(self, requests: Sequence[Request]) -> Iterator[list[Reply]]:
+        """A reply for each request, in any order, as they come: the next request may be the last of this process."""
+        refused: list[Reply] = []
         batch: list[tuple[Request, Rows]] = []
         waiting = 0
         for request in requests:
             try:
                 rows = self._reader.read(request)
             except Refusal as refusal:
-                replies.append(_refused(request, refusal))
+                refused.append(_refused(request, refusal))
                 continue
             if waiting and waiting + rows.count > _MOST_ROWS:
-                replies += self._predicted(batch)
+                yield from self._predicted(batch)
                 batch, waiting = [], 0
             batch.append((request, rows))
             waiting += rows.count
-        return replies + self._predicted(batch)
+        if refused:
+            yield refused
+        if batch:
+            yield from self._predicted(batch)
 
-    def _predicted(self, batch: Sequence[tuple[Request, Rows]]) -> list[Reply]:
-        if not batch:
-            return []
+    def _predicted(self, batch: Sequence[tuple[Request, Rows]]) -> Iterator[list[Reply]]:
         try:
-            return self._together(batch)
+            yield self._together(batch)
+            return
         except Exception:  # noqa: BLE001 - a model may raise anything
             if len(batch) == 1:
-                try:
-                    check_values(self._signature, batch[0][1].columns)
-                except Refusal as refusal:
-                    return [_refused(batch[0][0], refusal)]
-                traceback.print_exc()
-                return [_failed(batch[0][0], "the model failed")]
-        return [reply for each in batch for reply in self._predicted([each])]
+                yield [self._not_answered(*batch[0])]
+                return
+        for each in batch:
+            yield from self._predicted([each])
+
+    def _not_answered(self, request: Request, rows: Rows) -> Reply:
+        """What to say of a request at which the model raised; called while the exception is handled."""
+        try:
+            check_values(self._signature, rows.columns)
+        except Refusal as refusal:
+            return _refused(request, refusal)
+        traceback.print_exc()
+        return _failed(request, "the model failed")
 
     def _together(self, batch: Sequence[tuple[Request, Rows]]) -> list[Reply]:
         count = sum(rows.count for _, rows in batch)

@@ -28,7 +28,7 @@ _SWEEP_SECONDS = 0.05
 _LOAD_SECONDS = 120.0
 _BACKOFF = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the n-th start in a row
 _HEALTHY_SECONDS = 20.0  # after which the count begins anew
-_ATTEMPTS = 2  # of a job whose process died under it
+_DEATHS = 2  # of processes that had this job alone
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ModelFiles:
 class Job:
     """A payload on its way. `done` is called once, with the reply."""
 
-    __slots__ = ("alone", "attempts", "body", "deadline", "done", "form", "head")
+    __slots__ = ("alone", "body", "deadline", "deaths", "done", "form", "head")
 
     def __init__(self, form: int, head: int, body: bytes, deadline: float, done: Callable[[Reply], None]) -> None:
         self.form = form
@@ -53,7 +53,7 @@ class Job:
         self.deadline = deadline
         self.done: Callable[[Reply], None] | None = done
         self.alone = False
-        self.attempts = 0
+        self.deaths = 0
 
     def finish(self, reply: Reply) -> None:
         """Answer it, if that was not done yet."""
@@ -162,11 +162,11 @@ class Pool:
         for job in reversed(list(jobs.values())):
             if job.done is None:
                 continue
-            job.attempts += 1
-            if job.attempts >= _ATTEMPTS:
+            job.deaths += len(jobs) == 1
+            if job.deaths >= _DEATHS:
                 job.finish(_failure(500, "the model's process died"))
             else:
-                job.alone = len(jobs) > 1  # it may be the one that kills
+                job.alone = True  # it may be the one that kills
                 self._waiting.appendleft(job)
         if not self.closed and self.state == READY and not any(worker.ready for worker in self._workers):
             self._set(LOADING, "its process died")

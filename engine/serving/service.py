@@ -7,6 +7,7 @@ snapshot) and `evidence.db`.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from secrets import token_hex
 from typing import Any
 
 from engine.core.records import utc
-from engine.errors import EngineError, UsageError
+from engine.errors import UsageError
 from engine.serving import desired as snapshots
 from engine.serving import metrics
 from engine.serving.children import Template
@@ -33,7 +34,7 @@ from engine.serving.gateway import Gateway
 from engine.serving.http import Connection
 from engine.serving.settings import Settings
 
-STATUS, ROUTES, EVIDENCE = "status.json", "routes.json", "evidence.db"
+STATUS, ROUTES, EVIDENCE, LOCK = "status.json", "routes.json", "evidence.db", "lock"
 _SWEEP_SECONDS = 0.25
 _STATUS_SECONDS = 1.0
 _CONDENSE_SECONDS = 600.0
@@ -45,14 +46,21 @@ _log = logging.getLogger("engine.serving")
 def serve(truth: Truth, settings: Settings, folder: Path, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. `announce` is called with the address once the gateway listens.
 
-    Raises UsageError for an address that cannot be had.
+    Raises UsageError for an address that cannot be had, and while another gateway serves the project.
     """
     import uvloop
 
     async def main() -> None:
         await Service(truth, settings, folder).run(announce)
 
-    uvloop.run(main())
+    with (folder / LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                "another gateway serves this project", remedy=f"Its process and address are in {folder / STATUS}."
+            ) from None
+        uvloop.run(main())
 
 
 class Service:
@@ -141,9 +149,9 @@ class Service:
             try:
                 desired = await loop.run_in_executor(None, self._truth.desired)
                 told = ""
-            except EngineError as error:
-                if told != error.message:
-                    told = error.message
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the state, what serves goes on
+                if told != str(error):
+                    told = str(error)
                     _log.warning("The state cannot be read, the last routes stay: %s", told)
                 desired = self._saved or kept
             if desired is not None:
@@ -154,10 +162,16 @@ class Service:
                 if refused:
                     _log.warning("Older generations are refused: %s", ", ".join(refused))
                 elif desired != self._saved:
-                    await loop.run_in_executor(None, snapshots.save, routes, desired)
+                    await loop.run_in_executor(None, self._save, routes, desired)
                     self._saved = desired
                     self._changed()
             await asyncio.sleep(self._settings.poll_seconds)
+
+    def _save(self, path: Path, desired: Desired) -> None:
+        try:
+            snapshots.save(path, desired)
+        except OSError as error:
+            _log.warning("The routes cannot be kept: %s", error.strerror)
 
     def _changed(self) -> None:
         self._gateway.renew()

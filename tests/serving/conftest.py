@@ -1,0 +1,99 @@
+"""One applied project for all, with further releases; gateways on copies of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from served import Gateway, add_release
+
+from engine.app.workspace import open_workspace
+from engine.cli.entry import run
+from engine.core.records import Artifact
+from engine.steps.model_files import META
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
+
+TWIN, MISCHIEF, CHANGED = 2, 3, 4
+
+
+@pytest.fixture(scope="session")
+def _project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Release 1 is real and live; 2 is the same model, 3 does mischief, 4 does not answer as recorded."""
+    from cli_project import make_project
+
+    folder = make_project(tmp_path_factory.mktemp("served") / "project")
+    assert run(["--chdir", str(folder), "apply", "--auto-approve"]) == 0
+    workspace = open_workspace(folder)
+    first = next(iter(workspace.reader.releases("churn")))
+    model = workspace.artifacts.path(first.artifact)
+    report = json.loads(workspace.artifacts.path(_evaluation(first.evidence)).read_text())
+    add_release(folder, TWIN)
+    naughty = _mischief(model, tmp_path_factory.mktemp("mischief") / "model")
+    add_release(folder, MISCHIEF, artifact=workspace.artifacts.put(naughty), evidence={})
+    report["serving"]["golden"]["predictions"].reverse()
+    changed = tmp_path_factory.mktemp("changed") / "evaluation.json"
+    changed.write_text(json.dumps(report))
+    artifacts = {**first.evidence["artifacts"], "evaluation": workspace.artifacts.put(changed).digest}  # type: ignore[dict-item]
+    add_release(folder, CHANGED, evidence={"artifacts": artifacts})
+    workspace.reader.close()
+    return folder
+
+
+def _evaluation(evidence: Any) -> Artifact:
+    return Artifact(evidence["artifacts"]["evaluation"], 0, "evaluation.json")
+
+
+def _mischief(like: Path, folder: Path) -> Path:
+    from mischief import Mischief
+
+    from engine.core.canonical import digest_bytes
+    from engine.steps.model_files import _pickled
+
+    folder.mkdir()
+    data = _pickled(Mischief(), Path(__file__).parent)
+    (folder / "model.pkl").write_bytes(data)
+    meta = json.loads((like / META).read_text())
+    meta |= {"format": "pickle", "file": "model.pkl", "digest": digest_bytes(data)}
+    (folder / META).write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.fixture
+def project(_project: Path, tmp_path: Path) -> Path:
+    """A project of one's own."""
+    return Path(shutil.copytree(_project, tmp_path / "project", symlinks=True))
+
+
+@pytest.fixture(scope="module")
+def shared_project(_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of the module's own."""
+    return Path(shutil.copytree(_project, tmp_path_factory.mktemp("module") / "project", symlinks=True))
+
+
+@pytest.fixture
+def serve(project: Path) -> Iterator[Callable[..., Gateway]]:
+    """Start a gateway on one's own project."""
+    started: list[Gateway] = []
+
+    def starting(**settings: Any) -> Gateway:
+        started.append(Gateway(project, settings).start())
+        return started[-1]
+
+    yield starting
+    for gateway in started:
+        assert gateway.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def gateway(shared_project: Path) -> Iterator[Gateway]:
+    """A gateway for the whole module, with limits that a test can wait for."""
+    limits = {"head_seconds": 0.5, "body_seconds": 0.8, "idle_seconds": 5.0, "max_body": 200_000, "deadline": 3.0}
+    found = Gateway(shared_project, limits).start().ready()
+    yield found
+    assert found.stop() == 0

@@ -1,0 +1,81 @@
+"""Where a gateway may listen, and what it asks for."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from shutil import which
+
+import pytest
+from served import PREDICT, Gateway
+
+from engine.app.serving import refuse_open_door
+from engine.cli.entry import run
+from engine.errors import UsageError
+from engine.serving.settings import Settings
+
+TOKEN = "a-token-of-some-length"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_loopback_needs_nothing(host: str) -> None:
+    refuse_open_door(Settings(host=host), insecure=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, ["a token", "TLS"]),
+        ({"token": TOKEN}, ["TLS"]),
+        ({"certificate": "cert.pem"}, ["token"]),
+    ],
+)
+def test_other_addresses_need_a_token_and_tls(given: dict[str, str], missing: list[str]) -> None:
+    settings = Settings(host="0.0.0.0", **given)
+    with pytest.raises(UsageError) as caught:
+        refuse_open_door(settings, insecure=False)
+    assert all(word in caught.value.message for word in missing)
+    refuse_open_door(settings, insecure=True)
+    refuse_open_door(Settings(host="0.0.0.0", token=TOKEN, certificate="cert.pem"), insecure=False)
+
+
+def test_the_command_refuses_an_open_door_and_a_weak_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--chdir", str(tmp_path), "serve", "--host", "0.0.0.0"]) == 1
+    assert "--insecure" in capsys.readouterr().err
+    weak = tmp_path / "token"
+    weak.write_text("short\n")
+    assert run(["--chdir", str(tmp_path), "serve", "--token-file", str(weak)]) == 1
+    assert "16 letters" in capsys.readouterr().err
+    assert not (tmp_path / ".engine").exists()
+
+
+def test_one_gateway_serves_a_project_over_tls(
+    project: Path, serve: Callable[..., Gateway], capsys: pytest.CaptureFixture[str]
+) -> None:
+    openssl = which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    certificate, key = project / "cert.pem", project / "key.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(certificate), *names], check=True, capture_output=True)
+    gateway = serve(certificate=str(certificate), key=str(key), token=TOKEN)
+    host, _, port = gateway.address.rpartition(":")
+    context = ssl.create_default_context(cafile=str(certificate))
+    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
+    for path, token, status in (
+        ("/healthz", "", 200),
+        ("/metrics", "", 401),
+        ("/metrics", TOKEN, 200),
+        (PREDICT, "", 401),
+    ):
+        connection.request("GET", path, headers={"authorization": f"bearer {token}"} if token else {})
+        response = connection.getresponse()
+        assert response.status == status
+        response.read()
+    connection.close()
+    assert run(["--chdir", str(project), "serve", "--port", "0"]) == 1
+    assert "another gateway" in capsys.readouterr().err

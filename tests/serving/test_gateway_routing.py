@@ -1,0 +1,189 @@
+"""Who answers: splits, sticky keys, forced releases, and changes of the endpoint under load."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import CHANGED, TWIN
+from served import ROW, Gateway, damage_state, rewind, set_endpoint
+
+Serve = Callable[..., Gateway]
+
+
+def versions(gateway: Gateway, keys: list[str]) -> dict[str, int]:
+    """Which release answered each key."""
+    client = gateway.client()
+    found = {}
+    for key in keys:
+        answer = client.predict(headers={"x-routing-key": key})
+        assert answer.status == 200
+        found[key] = answer.json["version"]
+    return found
+
+
+def test_keys_are_split_by_weight_and_stay_with_the_candidate(project: Path, serve: Serve) -> None:
+    set_endpoint(project, candidate=TWIN, weight=0.01)
+    gateway = serve().ready()
+    keys = [f"key {number}" for number in range(1000)]
+    before: set[str] = set()
+    for weight in (0.01, 0.1, 0.5):
+        if weight != 0.01:
+            set_endpoint(project, weight=weight)
+        gateway.effective(stable=1, candidate=TWIN, weight=weight)
+        found = versions(gateway, keys)
+        assert found == versions(gateway, keys)
+        saw = {key for key, version in found.items() if version == TWIN}
+        margin = 4 * math.sqrt(len(keys) * weight * (1 - weight))
+        assert abs(len(saw) - weight * len(keys)) <= margin
+        assert before <= saw
+        before = saw
+    set_endpoint(project, stable=TWIN, candidate=None, weight=0.0)
+    gateway.effective(stable=TWIN)
+    assert set(versions(gateway, keys[:20]).values()) == {TWIN}
+    gateway.wait(lambda: gateway.model()["releases"].keys() == {str(TWIN)})
+    gateway.wait(lambda: sum(tally.requests for tally in gateway.tallies()) == 6020)
+    first_seen = sum(tally.keys for tally in gateway.tallies() if tally.weight > 0)
+    assert first_seen == len(keys)  # a key counts once, where it was when it came first
+    scored = [tally for tally in gateway.tallies() if tally.requests]
+    assert all(sum(tally.scores) == tally.requests for tally in scored)
+    assert all(0 < tally.latency_sum**2 <= tally.requests * tally.latency_squares * 1.001 for tally in scored)
+
+
+def test_the_id_column_is_the_key_when_no_header_is(project: Path, serve: Serve) -> None:
+    set_endpoint(project, candidate=TWIN, weight=0.5)
+    gateway = serve().ready()
+    gateway.effective(stable=1, candidate=TWIN, weight=0.5)
+    client = gateway.client()
+    by_header = versions(gateway, [f"c{number}" for number in range(40)])
+    assert set(by_header.values()) == {1, TWIN}
+    split = {"columns": [*ROW, "customer"], "data": []}
+    tensors = [
+        {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(value, str) else "INT64", "data": [value]}
+        for name, value in ROW.items()
+    ]
+    for key, version in by_header.items():
+        named = {**ROW, "customer": key}
+        assert client.predict(named).json["version"] == version
+        split["data"] = [list(named.values())]
+        answer = client.ask("POST", "/invocations", {"dataframe_split": split})
+        assert answer.headers["x-engine-release"] == str(version)
+        id_tensor = {"name": "customer", "shape": [1], "datatype": "BYTES", "data": [key]}
+        answer = client.ask("POST", "/v2/models/churn/infer", {"inputs": [*tensors, id_tensor]})
+        assert answer.json["model_version"] == str(version)
+    assert {client.predict().json["version"] for _ in range(60)} == {1, TWIN}  # neither: at random
+
+
+def test_a_release_can_be_forced_and_leaves_no_evidence(project: Path, serve: Serve) -> None:
+    set_endpoint(project, candidate=TWIN, weight=0.0)
+    gateway = serve().ready()
+    gateway.wait(lambda: gateway.state(TWIN)["state"] == "ready")
+    client = gateway.client()
+    answer = client.predict(headers={"x-engine-release": str(TWIN)})
+    assert (answer.json["version"], answer.json["role"]) == (TWIN, "idle")
+    path = f"/v2/models/churn/versions/{TWIN}/infer"
+    body = {"inputs": [{"name": "months", "shape": [1], "datatype": "INT64", "data": [3]}]}
+    assert "calls: is missing" in client.ask("POST", path, body).json["error"]
+    assert client.predict(headers={"x-engine-release": "99"}).status == 404
+    assert client.predict(headers={"x-engine-release": "x"}).status == 404
+    assert client.predict().json["version"] == 1
+    gateway.wait(lambda: sum(tally.requests for tally in gateway.tallies()) == 1)
+
+
+def test_no_request_fails_while_weights_change_and_releases_come_and_go(project: Path, serve: Serve) -> None:
+    gateway = serve().ready()
+    stop, failures, served = threading.Event(), [], Counter[int]()
+
+    def load() -> None:
+        client = gateway.client()
+        while not stop.wait(0.004):
+            answer = client.predict()
+            if answer.status == 200:
+                served[answer.json["version"]] += 1
+            else:
+                failures.append(answer)
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for weight in (0.1, 0.5, 0.9):
+            set_endpoint(project, candidate=TWIN, weight=weight)
+            gateway.effective(stable=1, candidate=TWIN, weight=weight)
+        set_endpoint(project, stable=TWIN, candidate=None, weight=0.0)
+        gateway.effective(stable=TWIN)
+        set_endpoint(project, stable=1)  # as a rollback does
+        gateway.effective(stable=1)
+        before = served[1]
+        gateway.wait(lambda: served[1] > before + 5)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert served[1] and served[TWIN]
+
+
+def test_what_is_not_ready_gets_no_traffic(project: Path, serve: Serve) -> None:
+    set_endpoint(project, candidate=CHANGED, weight=0.9)
+    gateway = serve().ready()
+    gateway.wait(lambda: gateway.state(CHANGED)["state"] == "failed")
+    release = gateway.state(CHANGED)
+    assert release["golden"] == "different"
+    assert release["reason"].startswith("golden row")
+    assert gateway.state(1)["golden"] == "same"
+    assert set(versions(gateway, [str(number) for number in range(20)]).values()) == {1}
+    set_endpoint(project, stable=CHANGED, candidate=None, weight=0.0)  # nor does it take over
+    gateway.wait(lambda: gateway.model()["generation"] == 3)
+    assert gateway.client().predict().json["version"] == 1
+
+
+def test_an_altered_model_file_is_not_loaded(project: Path, serve: Serve) -> None:
+    store = project / ".engine" / "artifacts"
+    data = next(store.rglob("model.skops")).read_bytes()
+    altered = bytearray(data)
+    altered[len(data) // 2] ^= 1
+    for path in store.rglob("*"):
+        if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+            path.chmod(0o600)
+            path.write_bytes(altered)
+    gateway = serve()
+    gateway.wait(lambda: gateway.state(1)["state"] == "failed")
+    answer = gateway.client().predict()
+    assert answer.status == 503
+    assert str(project) not in answer.body.decode()
+
+
+def test_older_generations_are_refused_also_after_a_restart(project: Path, serve: Serve) -> None:
+    set_endpoint(project, candidate=TWIN, weight=0.5)
+    gateway = serve().ready()
+    gateway.effective(stable=1, candidate=TWIN, weight=0.5)
+    rewind(project, 1, candidate=None, weight=0.0)
+    second = gateway
+    log = project / "gateway.log"
+    for _ in range(2):
+        second.wait(lambda: "Older generations are refused: churn" in log.read_text())
+        second.effective(stable=1, candidate=TWIN, weight=0.5)
+        second.stop()
+        log.write_text("")
+        second = serve()
+
+
+def test_it_serves_on_when_the_state_cannot_be_read(project: Path, serve: Serve) -> None:
+    gateway = serve().ready()
+    gateway.wait(lambda: (gateway.serving / "routes.json").exists())
+    damage_state(project)
+    gateway.wait(lambda: "cannot be read" in (project / "gateway.log").read_text())
+    assert gateway.client().predict().status == 200
+    gateway.stop()
+    again = serve().ready()
+    assert again.client().predict().status == 200
+
+
+@pytest.fixture(autouse=True)
+def _quiet(project: Path) -> None:
+    (project / "gateway.log").touch()
