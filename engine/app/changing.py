@@ -1,4 +1,4 @@
-"""Changing things by hand: endpoints, leases, taints, and the upkeep of the state.
+"""Changing things by hand: leases, taints, and the upkeep of the state.
 
 Every change is made under the model's lease, or recorded in the audit log with who asked for it. Raises UsageError for
 what is not there, LockedError while a run holds the model.
@@ -7,25 +7,14 @@ what is not there, LockedError while a run holds the model.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.app.inspecting import refuse_unknown
 from engine.app.workspace import HOME, PROJECT_FILE, Workspace
-from engine.core import endpoint as endpoints
-from engine.core.records import Endpoint, Lease
-from engine.errors import StateError, TransientError
-
-
-@dataclass(frozen=True)
-class EndpointChange:
-    """An endpoint before and after. `unmirrored`: why the registry's aliases could not follow, empty if they did."""
-
-    before: Endpoint
-    after: Endpoint
-    unmirrored: str = ""
+from engine.core.records import Lease
+from engine.errors import StateError
 
 
 @dataclass(frozen=True)
@@ -34,17 +23,6 @@ class Garbage:
 
     bytes: int
     dry_run: bool
-
-
-def promote(workspace: Workspace, model: str, *, lock_timeout: float = 0.0) -> EndpointChange:
-    """Make the candidate the stable release."""
-    return _change(workspace, model, endpoints.promote, "promoted by hand", lock_timeout)
-
-
-def abort(workspace: Workspace, model: str, reason: str, *, lock_timeout: float = 0.0) -> EndpointChange:
-    """Send the candidate away; its deployment stays parked until the spec, the data or the code changes."""
-    text = reason or "by hand"
-    return _change(workspace, model, lambda before: endpoints.abort(before, text), f"aborted: {text}", lock_timeout)
 
 
 def release_lock(workspace: Workspace, model: str) -> Lease:
@@ -85,27 +63,6 @@ def collect_garbage(workspace: Workspace, *, keep: int, dry_run: bool) -> Garbag
                     held.enter_context(_held(other, model, 0.0))
             needed |= other.reader.live_digests(keep)
         return Garbage(workspace.artifacts.collect(needed, dry_run=dry_run), dry_run)
-
-
-def _change(
-    workspace: Workspace, model: str, transition: Callable[[Endpoint], Endpoint], reason: str, lock_timeout: float
-) -> EndpointChange:
-    from engine.runtime.carry import mirror
-
-    refuse_unknown(model, workspace.reader.list_models())
-    registry = workspace.registry
-    try:
-        with _held(workspace, model, lock_timeout) as lease:
-            before = workspace.store.models([model])[model].endpoint or Endpoint(model)
-            after = transition(before)
-            workspace.store.set_endpoint(lease, before, after, actor=_actor(), reason=reason)
-            try:
-                mirror(registry, after)
-            except TransientError as error:
-                return EndpointChange(before, after, error.message)
-    finally:
-        registry.close()
-    return EndpointChange(before, after)
 
 
 @contextmanager

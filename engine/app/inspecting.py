@@ -23,6 +23,7 @@ from engine.core.records import (
     Run,
     StepResult,
 )
+from engine.core.rollout import Rollout
 from engine.errors import UsageError
 
 ALL = 1_000_000_000  # a limit that is none
@@ -33,13 +34,17 @@ ALL = 1_000_000_000  # a limit that is none
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """One model at a glance. `release` is the stable one, `holder` who holds its lease now, empty for nobody."""
+    """One model at a glance.
+
+    `release` is the stable one, `rollout` the last one, `holder` who holds its lease now, empty for nobody.
+    """
 
     name: str
     endpoint: Endpoint | None
     release: Release | None
     last_run: Run | None
     holder: str
+    rollout: Rollout | None = None
 
 
 def status(workspace: Workspace, names: Sequence[str] = ()) -> list[ModelStatus]:
@@ -53,6 +58,7 @@ def status(workspace: Workspace, names: Sequence[str] = ()) -> list[ModelStatus]
     runs: dict[str, Run] = {}
     for run in reader.runs(limit=ALL) if len(states) > 1 else reader.runs(next(iter(states), None), limit=1):
         runs.setdefault(run.model, run)
+    rollouts = {rollout.model: rollout for rollout in reversed(reader.rollouts(limit=ALL))}
     holders = {lease.model: lease for lease in leases(workspace)}
     return [
         ModelStatus(
@@ -61,6 +67,7 @@ def status(workspace: Workspace, names: Sequence[str] = ()) -> list[ModelStatus]
             releases.get((name, state.endpoint.stable or 0)) if state.endpoint else None,
             runs.get(name),
             pretty_holder(holders[name].holder) if name in holders else "",
+            rollouts.get(name),
         )
         for name, state in sorted(states.items())
     ]

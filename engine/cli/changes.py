@@ -1,4 +1,4 @@
-"""Telling of a change of an endpoint, and the option that waits for a model; for `promote` and `abort`."""
+"""Telling of a change of an endpoint, and the options of commands that make one or wait for a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from engine.app.changing import EndpointChange
+    from engine.app.delivering import EndpointChange
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3 only
@@ -39,24 +39,46 @@ lock_timeout_option = click.option(
 )
 
 
+reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the record and the audit log.")
+
+
 def echo_endpoint_change(change: EndpointChange, *, as_json: bool) -> int:
     """Print the endpoint's new state; a registry that could not follow is told on stderr."""
+    (echo_document if as_json else echo_change)(change)
+    echo_unmirrored(change)
+    return 0
+
+
+def echo_change(change: EndpointChange) -> None:
+    """Who serves now, and where the rollout stands."""
     from engine.cli.plan_text import endpoint_text
 
-    if as_json:
-        import json
+    click.echo(f"{click.style(change.after.model, bold=True)}: {endpoint_text(change.after)}")
+    if change.rollout is not None and change.rollout.is_open:
+        from engine.cli.delivery import stage_text
 
-        document = {
-            "format_version": 1,
-            "before": dict(vars(change.before)),
-            "endpoint": dict(vars(change.after)),
-            "registry": change.unmirrored or None,
-        }
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
-    else:
-        click.echo(f"{click.style(change.after.model, bold=True)}: {endpoint_text(change.after)}")
+        click.echo(f"  {stage_text(change.rollout)}")
+
+
+def echo_document(change: EndpointChange) -> None:
+    """The same for other programs."""
+    import json
+
+    from engine.cli.delivery import rollout_document
+
+    document = {
+        "format_version": 1,
+        "before": dict(vars(change.before)),
+        "endpoint": dict(vars(change.after)),
+        "rollout": rollout_document(change.rollout) if change.rollout else None,
+        "registry": change.unmirrored or None,
+    }
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def echo_unmirrored(change: EndpointChange) -> None:
+    """Warn of a registry whose aliases could not follow."""
     if change.unmirrored:
         warning = click.style("warning:", fg="yellow")
         click.echo(f"{warning} the registry's aliases could not follow: {change.unmirrored}", err=True)
-        click.echo("They will with: engine plan --refresh, then engine apply", err=True)
-    return 0
+        click.echo(f"They will with: engine reconcile {change.after.model}", err=True)

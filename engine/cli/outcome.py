@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from engine.app.delivering import Progress, succeeded
 from engine.app.planning import Planned
 from engine.app.workspace import Workspace
 from engine.cli.plan_text import endpoint_text
@@ -31,9 +32,9 @@ _WORDS = {
 }
 
 
-def exit_code(results: Iterable[Result]) -> int:
-    """One exit code for all models."""
-    codes = {_code(result) for result in results}
+def exit_code(results: Iterable[Result], delivered: Iterable[Progress] = ()) -> int:
+    """One exit code for all models and the rollouts that were waited for."""
+    codes = {_code(result) for result in results} | {0 if succeeded(found) else 3 for found in delivered}
     return next((code for code in SEVERITY if code in codes), 0)
 
 
@@ -102,7 +103,8 @@ def _model(workspace: Workspace, planned: Planned, result: Result, endpoint: End
         rows.append(("endpoint", endpoint_text(endpoint)))
         rows.append(("logs", workspace.relative(workspace.home / "runs" / result.run_id)))
     if endpoint is not None and endpoint.candidate is not None:
-        rows.append(("next", f"engine promote {result.model}, or engine abort {result.model}"))
+        name = result.model
+        rows.append(("next", f"engine rollout watch {name}, engine promote {name} or engine abort {name}"))
     lines += [f"  {line}" for line in table(rows)]
     return lines + _troubles(workspace, planned, result, endpoint)
 

@@ -30,6 +30,10 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Delivery": {
         "serve": "Answer predictions over HTTP from what is live.",
+        "rollout": "See how a candidate fares, and step in.",
+        "releases": "Show which release served when, and why.",
+        "rollback": "Serve the release that was stable before, at once.",
+        "reconcile": "Carry every rollout on by one pass.",
         "promote": "Make a model's candidate the stable release.",
         "abort": "Send a model's candidate away.",
     },

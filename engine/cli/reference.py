@@ -20,7 +20,7 @@ Written from the commands themselves: `python -m engine.cli.reference > docs/cli
 | 0 | done; for `plan --detailed-exitcode`: nothing to do |
 | 1 | an error, or a wrong command line |
 | 2 | `plan --detailed-exitcode`: there is something to do |
-| 3 | `apply`: a gate's verdict stopped a model |
+| 3 | a gate's verdict stopped a model, or its candidate was sent away (`apply --wait`, `rollout watch`) |
 | 4 | another run holds the model |
 | 130 | interrupted |
 

@@ -51,7 +51,7 @@ def type_text(annotation: Any) -> str:
     if origin is Annotated:
         bare = tuple(item for item in arguments[1:] if not isinstance(item, Tag))
         if bare != arguments[1:]:  # one of several alternatives
-            return type_text(Annotated.__class_getitem__((arguments[0], *bare)) if bare else arguments[0])  # type: ignore[attr-defined]
+            return type_text(Annotated.__class_getitem__((arguments[0], *bare)) if bare else arguments[0])
         return _annotated(arguments[0], bare)
     if origin is Literal:
         return ", ".join(f"`{_scalar(choice)}`" for choice in arguments)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.spec.fields import Block, Seconds, Share, empty_list, mistake
+from engine.spec.fields import Block, Share, empty_list, mistake
 
 Guardrail = Literal["errors", "latency", "prediction_shift", "accuracy"]
 
@@ -24,14 +24,16 @@ class Analysis(Block):
     """Guardrails that are computed and shown, and decide nothing."""
     min_requests: Annotated[int, Field(ge=1, le=10**9)] = 500
     """Requests that the candidate must have answered in a step before it can pass."""
-    min_duration: Seconds | None = None
-    """The least time of a step in which it can pass."""
     alpha: Share = 0.05
     """The rate of false alarms of a whole rollout, shared among the guardrails."""
-    max_risk: Annotated[float, Field(gt=1, le=100)] = 1.25
-    """How many times as many errors as the stable release the candidate may have, at the upper bound, to pass."""
-    max_latency: Annotated[float, Field(gt=1, le=100)] = 1.25
-    """How many times as slow as the stable release the candidate may be, to pass."""
+    max_error_rate: Share = 0.01
+    """A rate of errors that is surely below this passes, whatever the stable release's is."""
+    max_error_ratio: Annotated[float, Field(gt=1, le=100)] = 1.25
+    """How many times as many errors as the stable release the candidate may surely have at most."""
+    max_latency_ratio: Annotated[float, Field(gt=1, le=100)] = 1.25
+    """How many times as slow as the stable release the candidate may surely be at most."""
+    max_drop: Share = 0.02
+    """By how much its accuracy may surely be lower at most."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Analysis:

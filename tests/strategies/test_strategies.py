@@ -112,7 +112,7 @@ def test_a_test_ends_in_time() -> None:
         ({"steps": ["50%", {"traffic": 1, "duration": "1h"}]}, "cannot be paused"),
         ({"analysis": {"guardrails": []}}, "at least 1 item"),
         ({"analysis": {"guardrails": ["errors"], "report_only": ["errors"]}}, "named twice"),
-        ({"analysis": {"max_risk": 1}}, "greater than 1"),
+        ({"analysis": {"max_error_ratio": 1}}, "greater than 1"),
         ({"approval": "perhaps"}, "required"),
     ],
 )

@@ -1,10 +1,11 @@
-"""`engine abort`."""
+"""`engine abort`, short for `engine rollout abort`."""
 
 from __future__ import annotations
 
 import click
 
-from engine.cli.changes import echo_endpoint_change, lock_timeout_option
+from engine.cli.changes import echo_endpoint_change, reason_option
+from engine.cli.models import model_argument
 from engine.cli.shape import Settings, define, json_option
 
 
@@ -15,17 +16,15 @@ from engine.cli.shape import Settings, define, json_option
     engine abort customer_churn --reason "errors in the app since noon"
     """,
 )
-@click.argument("model")
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the record and the audit log.")
-@lock_timeout_option
+@model_argument
+@reason_option
 @json_option
 @click.pass_obj
-def command(settings: Settings, /, model: str, reason: str, lock_timeout: float, as_json: bool) -> int:
-    """Send a model's candidate away; the stable release gets all traffic.
+def command(settings: Settings, /, model: str, reason: str, as_json: bool) -> int:
+    """Send a model's candidate away; the stable release gets all traffic. Short for `engine rollout abort`.
 
-    The same release is not deployed again until its spec, data or code changes.
+    The same release is not deployed again until its spec, data or code changes, or by `engine rollout retry`.
     """
-    from engine.app.changing import abort
+    from engine.app.delivering import abort
 
-    change = abort(settings.workspace(), model, reason, lock_timeout=lock_timeout)
-    return echo_endpoint_change(change, as_json=as_json)
+    return echo_endpoint_change(abort(settings.workspace(), model, reason), as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from engine.cli.shape import Settings, define, json_option
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
+    from engine.app.delivering import Progress
     from engine.app.planning import Planned
     from engine.app.workspace import Workspace
     from engine.cli.watching import Watcher
+    from engine.runtime.apply import Result
 
 SPEC_SUFFIXES = (".yaml", ".yml")
 INSTEAD = "Add --auto-approve, or review a plan first: engine plan --out FILE, then engine apply FILE"
@@ -29,6 +32,7 @@ INSTEAD = "Add --auto-approve, or review a plan first: engine plan --out FILE, t
     examples="""
     engine apply
     engine apply specs/customer_churn.yaml --auto-approve
+    engine apply --auto-approve --wait
     engine apply churn.plan
     engine apply --replace train --lock-timeout 10m
     """,
@@ -36,6 +40,7 @@ INSTEAD = "Add --auto-approve, or review a plan first: engine plan --out FILE, t
 @paths_argument
 @planning_options
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option("--wait", is_flag=True, help="Carry the rollouts on that this begins, and show them until they ended.")
 @lock_timeout_option
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Steps at a time; one for each processor if left out."
@@ -45,8 +50,8 @@ INSTEAD = "Add --auto-approve, or review a plan first: engine plan --out FILE, t
 def command(settings: Settings, /, paths: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Carry out a plan: that of the specs, or one saved by `engine plan --out`.
 
-    Shows the plan and asks. Exits with 3 if a gate stopped a model, 4 if another run holds it, 1 for any other failure.
-    A run that was interrupted goes on where it was.
+    Shows the plan and asks. Exits with 3 if a gate stopped a model or its candidate was sent away (--wait), 4 if
+    another run holds it, 1 for any other failure. A run that was interrupted goes on where it was.
     """
     workspace = settings.workspace()
     planned = _planned(settings, workspace, paths, options)
@@ -92,13 +97,34 @@ def _carry_out(workspace: Workspace, planned: Planned, options: dict[str, Any], 
             lock_timeout=options["lock_timeout"],
             jobs=options["jobs"],
         )
+    if not as_json and planned.plan.changes:
+        click.echo(render_outcome(workspace, planned, results))
+    delivered = _delivered(workspace, results, as_json=as_json) if options["wait"] else []
+    code = exit_code(results, delivered)
     if as_json:
         import json
 
-        click.echo(json.dumps(outcome_document(workspace, planned, results), ensure_ascii=False, indent=2))
-    elif planned.plan.changes:
-        click.echo(render_outcome(workspace, planned, results))
-    return exit_code(results)
+        document = outcome_document(workspace, planned, results)
+        if options["wait"]:
+            from engine.cli.delivery import progress_document
+
+            document |= {"exit_code": code, "rollouts": [progress_document(found) for found in delivered]}
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    return code
+
+
+def _delivered(workspace: Workspace, results: Sequence[Result], *, as_json: bool) -> list[Progress]:
+    """How the rollouts of these models ended, those of earlier applies too."""
+    from engine.cli.following import follow_rollouts
+    from engine.core.records import RunStatus
+
+    going_on = workspace.reader.open_rollouts()
+    models = [result.model for result in results if result.model in going_on and result.status is RunStatus.DONE]
+    if not models:
+        return []
+    if not as_json:
+        click.echo()
+    return follow_rollouts(workspace, models, as_json=as_json)
 
 
 def _watcher(planned: Planned, *, as_json: bool) -> AbstractContextManager[Watcher]:

@@ -1,10 +1,11 @@
-"""`engine promote`."""
+"""`engine promote`, short for `engine rollout promote`."""
 
 from __future__ import annotations
 
 import click
 
-from engine.cli.changes import echo_endpoint_change, lock_timeout_option
+from engine.cli.changes import echo_endpoint_change
+from engine.cli.models import model_argument
 from engine.cli.shape import Settings, define, json_option
 
 
@@ -15,12 +16,11 @@ from engine.cli.shape import Settings, define, json_option
     engine promote customer_churn --json
     """,
 )
-@click.argument("model")
-@lock_timeout_option
+@model_argument
 @json_option
 @click.pass_obj
-def command(settings: Settings, /, model: str, lock_timeout: float, as_json: bool) -> int:
-    """Make a model's candidate the stable release, which gets all traffic."""
-    from engine.app.changing import promote
+def command(settings: Settings, /, model: str, as_json: bool) -> int:
+    """Make a model's candidate the stable release, which gets all traffic. Short for `engine rollout promote`."""
+    from engine.app.delivering import promote
 
-    return echo_endpoint_change(promote(settings.workspace(), model, lock_timeout=lock_timeout), as_json=as_json)
+    return echo_endpoint_change(promote(settings.workspace(), model), as_json=as_json)

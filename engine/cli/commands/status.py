@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.models import models_argument
 from engine.cli.shape import Settings, define, json_option
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     engine status --env prod --json
     """,
 )
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@models_argument
 @json_option
 @click.pass_obj
 def command(settings: Settings, /, models: tuple[str, ...], as_json: bool) -> int:
@@ -41,6 +42,7 @@ def command(settings: Settings, /, models: tuple[str, ...], as_json: bool) -> in
 
 
 def _text(models: list[ModelStatus]) -> str:
+    from engine.cli.delivery import stage_text
     from engine.cli.plan_text import endpoint_text
     from engine.cli.tables import render_table
     from engine.cli.words import when
@@ -52,12 +54,13 @@ def _text(models: list[ModelStatus]) -> str:
             (
                 model.name,
                 endpoint_text(model.endpoint),
+                stage_text(model.rollout) if model.rollout and model.rollout.is_open else "",
                 run.status.value if run else "",
                 when(run.started_at) if run else "",
                 model.holder,
             )
         )
-    table = render_table(("model", "endpoint", "last run", "started", "held by"), rows)
+    table = render_table(("model", "endpoint", "rollout", "last run", "started", "held by"), rows)
     messages = [
         f"{model.name}: {model.last_run.message}" for model in models if model.last_run and model.last_run.message
     ]
@@ -65,10 +68,13 @@ def _text(models: list[ModelStatus]) -> str:
 
 
 def _document(model: ModelStatus) -> dict[str, Any]:
+    from engine.cli.delivery import rollout_document
+
     run, release = model.last_run, model.release
     return {
         "name": model.name,
         "endpoint": dict(vars(model.endpoint)) if model.endpoint else None,
+        "rollout": rollout_document(model.rollout) if model.rollout else None,
         "release": {
             "version": release.version,
             "uri": release.registry_uri,

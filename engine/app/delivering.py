@@ -1,0 +1,267 @@
+"""Delivery: carry rollouts on, watch them, and what a person may want of one.
+
+`reconcile` is one pass; `follow` passes until the rollouts have ended. `promote`, `pause`, `resume`, `abort`, `retry`
+and `roll_back` are a person's wishes. Everything goes through `engine.runtime.deliver`. Raises UsageError for what is
+not there, LockedError when somebody keeps a model's delivery.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from engine.app.inspecting import refuse_unknown
+from engine.app.observing import ServingFolder
+from engine.app.workspace import Workspace
+from engine.core import rollout as rollouts
+from engine.core.records import Endpoint
+from engine.core.rollout import Decision, Phase, Rollout, Seen
+from engine.errors import EngineError, UsageError
+
+if TYPE_CHECKING:
+    from engine.runtime.deliver import Change, Delivery, Reconciled
+    from engine.strategies.assess import Assessment
+
+SERVING = "serving"  # the gateway's folder
+ROLLBACK_MIRROR_SECONDS = 10.0
+"""How long a rollback, which is done by then, waits for the registry's aliases to follow."""
+
+
+@dataclass(frozen=True)
+class EndpointChange:
+    """An endpoint before and after. `unmirrored`: why the registry's aliases could not follow, empty if they did."""
+
+    before: Endpoint
+    after: Endpoint
+    rollout: Rollout | None = None
+    unmirrored: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a model's delivery stands. `seen` and `assessment` are of a rollout that goes on."""
+
+    model: str
+    endpoint: Endpoint | None
+    rollout: Rollout | None
+    seen: Seen | None = None
+    assessment: Assessment | None = None
+
+
+# ── wishes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def promote(workspace: Workspace, model: str) -> EndpointChange:
+    """Make the candidate the stable release; what fails is sent away all the same."""
+    return _wish(workspace, model, lambda rollout, seen: rollouts.wish_promote(rollout, seen, _actor()))
+
+
+def pause(workspace: Workspace, model: str) -> EndpointChange:
+    """Stay where it is until somebody resumes."""
+    return _wish(workspace, model, lambda rollout, _: rollouts.wish_pause(rollout, _actor()))
+
+
+def resume(workspace: Workspace, model: str) -> EndpointChange:
+    """Go on."""
+    return _wish(workspace, model, lambda rollout, _: rollouts.wish_resume(rollout, _actor()))
+
+
+def abort(workspace: Workspace, model: str, reason: str) -> EndpointChange:
+    """Send the candidate away; its deployment stays parked until the spec, the data or the code changes."""
+    text = reason or f"by {_actor()}"
+    return _wish(workspace, model, lambda rollout, _: rollouts.wish_abort(rollout, text))
+
+
+def retry(workspace: Workspace, model: str) -> EndpointChange:
+    """Begin the rollout anew that was sent away last."""
+    with _delivery(workspace, model) as delivery:
+        return _mirrored(delivery, delivery.retry(model))
+
+
+def roll_back(
+    workspace: Workspace, model: str, version: int | None, reason: str, tell: Callable[[EndpointChange], None]
+) -> EndpointChange:
+    """Serve `version` (None: the release that was stable before) alone, at once.
+
+    `tell` is called when that is done, before the registry's aliases follow.
+    """
+    with _delivery(workspace, model) as delivery:
+        if version is not None:
+            _refuse_unknown_release(workspace, model, version)
+        change = delivery.roll_back(model, version, reason or f"by {_actor()}")
+        tell(EndpointChange(change.before, change.after, change.rollout))
+        workspace.registry.timeout = ROLLBACK_MIRROR_SECONDS
+        return _mirrored(delivery, change)
+
+
+def _wish(workspace: Workspace, model: str, decision_of: Callable[[Rollout, Seen], Decision]) -> EndpointChange:
+    with _delivery(workspace, model) as delivery:
+        return _mirrored(delivery, delivery.wish(model, decision_of))
+
+
+def _mirrored(delivery: Delivery, change: Change) -> EndpointChange:
+    return EndpointChange(change.before, change.after, change.rollout, delivery.mirror(change.after.model))
+
+
+def _refuse_unknown_release(workspace: Workspace, model: str, version: int) -> None:
+    known = [release.version for release in workspace.reader.releases(model)]
+    if version not in known:
+        raise UsageError(
+            f"{model} has no release {version}", remedy=f"Releases: {', '.join(map(str, sorted(known))) or 'none yet'}."
+        )
+
+
+# ── passes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def reconcile(workspace: Workspace, names: Sequence[str] = ()) -> dict[str, Reconciled | EngineError]:
+    """One pass over the named models, or over all with something to carry on. One's failure does not touch another."""
+    reader = workspace.reader
+    known = list(reader.list_models())
+    for name in names:
+        refuse_unknown(name, known)
+    models = sorted(names or {*reader.open_rollouts(), *reader.unmirrored()})
+    if not models:
+        return {}
+    came: dict[str, Reconciled | EngineError] = {}
+    with _delivery(workspace) as delivery:
+        for name in models:
+            try:
+                came[name] = delivery.reconcile(name)
+            except EngineError as error:
+                came[name] = error
+    return came
+
+
+def progress(workspace: Workspace, model: str) -> Progress:
+    """Where a model's delivery stands now."""
+    refuse_unknown(model, workspace.reader.list_models())
+    return _progress(workspace, model)
+
+
+def follow(
+    workspace: Workspace, models: Sequence[str], show: Callable[[Sequence[Progress]], None], stop: threading.Event
+) -> list[Progress]:
+    """Carry the rollouts of these models on until they have ended, or `stop` is set; `show` sees every pass."""
+    for model in models:
+        refuse_unknown(model, workspace.reader.list_models())
+    numbers = {model: rollout.number for model, rollout in workspace.reader.open_rollouts().items()}
+    with _delivery(workspace) as delivery:
+        while True:
+            waits = [_pass(delivery, model) for model in models if model in numbers]
+            found = [_progress(workspace, model, numbers.get(model)) for model in models]
+            show(found)
+            if stop.is_set() or not any(each.rollout is not None and each.rollout.is_open for each in found):
+                break
+            stop.wait(min(waits, default=0.0))
+        for model in models:
+            delivery.mirror(model)
+    return found
+
+
+def _pass(delivery: Delivery, model: str) -> float:
+    from engine.runtime.deliver import Again
+
+    came = delivery.advance(model)
+    return came.seconds if isinstance(came, Again) else 0.0
+
+
+def _progress(workspace: Workspace, model: str, number: int | None = None) -> Progress:
+    """Of one rollout if its number is given, else of the last."""
+    found = workspace.reader.rollouts(model, 1_000 if number else 1)
+    rollout = next((each for each in found if number in (None, each.number)), None)
+    endpoint = workspace.reader.models([model])[model].endpoint
+    if rollout is None or not rollout.is_open:
+        return Progress(model, endpoint, rollout)
+    folder = ServingFolder(workspace.home / SERVING)
+    assessment = None if rollout.strategy.analysis is None else folder.assessment(rollout)
+    return Progress(model, endpoint, rollout, folder.seen(rollout, _now()), assessment)
+
+
+@contextmanager
+def _delivery(workspace: Workspace, model: str | None = None) -> Iterator[Delivery]:
+    """A delivery for a pass or a wish; the state must be there, and know the model."""
+    from engine.adapters.state import holder
+    from engine.runtime.deliver import Delivery
+    from engine.runtime.leases import LeaseKeeper
+
+    if model is not None:
+        refuse_unknown(model, workspace.reader.list_models())
+    store = workspace.store
+    keeper = LeaseKeeper(store, holder.this_process(), threading.Event())
+    try:
+        yield Delivery(
+            store=store,
+            registry=workspace.registry,
+            observer=ServingFolder(workspace.home / SERVING),
+            hold_endpoint=keeper.hold_endpoint,
+            clock=_now,
+            actor=_actor(),
+        )
+    finally:
+        keeper.close()
+        workspace.registry.close()
+
+
+# ── who served when ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Service:
+    """A time in which a release had one role and one share of the traffic. `until` is None while it goes on."""
+
+    version: int
+    role: str  # stable, candidate
+    weight: float
+    since: str
+    until: str | None
+    actor: str
+    reason: str
+
+
+def service(workspace: Workspace, model: str) -> list[Service]:
+    """Who served when, with which share of the traffic and why, oldest first."""
+    refuse_unknown(model, workspace.reader.list_models())
+    ended: list[Service] = []
+    serving: dict[tuple[int, str, float], Service] = {}
+    for event in workspace.reader.audit():
+        if event.subject != model or event.event not in ("endpoint changed", "model removed"):
+            continue
+        if event.event == "model removed":  # what comes after is another life
+            ended, serving = [], {}
+            continue
+        now = _shares(event.details.get("after"))
+        for key in [key for key in serving if key not in now]:
+            was = serving.pop(key)
+            ended.append(Service(*key, was.since, event.at, was.actor, was.reason))
+        for key in now:
+            serving.setdefault(key, Service(*key, event.at, None, event.actor, str(event.details.get("reason") or "")))
+    return sorted([*ended, *serving.values()], key=lambda each: (each.since, each.role != "candidate"))
+
+
+def _shares(endpoint: object) -> list[tuple[int, str, float]]:
+    if not isinstance(endpoint, Mapping) or endpoint.get("stable") is None:
+        return []
+    weight = float(endpoint.get("weight") or 0)
+    stable = (int(endpoint["stable"]), "stable", 1 - weight)
+    candidate = endpoint.get("candidate")
+    return [stable] if candidate is None else [stable, (int(candidate), "candidate", weight)]
+
+
+def succeeded(found: Progress) -> bool:
+    """Whether nothing was sent away: the candidate was promoted, or there was none."""
+    return found.rollout is None or found.rollout.phase is Phase.PROMOTED
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _actor() -> str:
+    from engine.adapters.state import holder
+
+    return holder.actor(holder.this_process())
