@@ -229,6 +229,7 @@ class _Worker(asyncio.Protocol):
         self._number = 0
         self._starts = 0
         self._since = 0.0  # when it was started, or when its batch was sent
+        self._greeted = 0.0
         self._ended = False
         self._numbers = 0
         self.ready = False
@@ -303,7 +304,7 @@ class _Worker(asyncio.Protocol):
         for reply in self._replies.feed(data):
             if reply.job == HELLO:
                 hello = Hello.of(reply)
-                self.ready = not hello.reason
+                self.ready, self._greeted = not hello.reason, monotonic()
                 self.pid = hello.pid
                 self._pool.greeted(hello)
                 continue
@@ -317,9 +318,10 @@ class _Worker(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         jobs, self.jobs = self.jobs, {}
-        self.ready, self.pid, self._transport = False, 0, None
-        if monotonic() - self._since > _HEALTHY_SECONDS:
+        self.pid, self._transport = 0, None
+        if self.ready and monotonic() - self._greeted > _HEALTHY_SECONDS:
             self._starts = 0
+        self.ready = False
         self._pool.kill(self._number)  # whatever of it may be left
         self._pool.died(jobs)
         if not self._ended:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import Gateway, add_release
+from served import CHANGED, MISCHIEF, TWIN, Gateway, add_release
 
 from engine.app.workspace import open_workspace
 from engine.cli.entry import run
@@ -18,8 +18,6 @@ from engine.core.records import Artifact
 from engine.steps.model_files import META
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
-
-TWIN, MISCHIEF, CHANGED = 2, 3, 4
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from engine.core.evidence import Tally
 from engine.core.records import Endpoint, Release
 from engine.serving.evidence_file import EvidenceFile
 
+TWIN, MISCHIEF, CHANGED = 2, 3, 4  # the releases beside the first one: see conftest.py
 ROW = {"months": 3, "calls": 5, "plan": "a"}
 PREDICT = "/v1/models/churn/predict"
 JSON = {"content-type": "application/json"}

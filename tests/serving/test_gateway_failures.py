@@ -8,8 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import MISCHIEF
-from served import ROW, Answer, Gateway, is_alive, set_endpoint
+from served import MISCHIEF, ROW, Answer, Gateway, is_alive, set_endpoint
 
 Serve = Callable[..., Gateway]
 RAISE, NAN, HANG, DIE, SLOW = -1, -2, -3, -4, -5

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CHANGED, TWIN
-from served import ROW, Gateway, damage_state, rewind, set_endpoint
+from served import CHANGED, ROW, TWIN, Gateway, damage_state, rewind, set_endpoint
 
 Serve = Callable[..., Gateway]
 
