@@ -170,7 +170,8 @@ class Delivery:
         before = self._endpoint(rollout.model)
         then, after = follow(rollout, before, decision, self.clock())
         failpoint("rollout.record")
-        why = f"rollout {rollout.number}: {then.reason or 'the candidate is ready'}"
+        what = f"rollout {rollout.number}" + ("" if then.is_open else f" {then.phase.value}")
+        why = f"{what}: {then.reason or 'the candidate is ready'}"
         self.store.set_endpoint(lease, before, after, actor=self.actor, reason=why, rollouts=[(rollout, then)])
         return Change(before, after, then)
 
