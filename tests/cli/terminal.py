@@ -50,6 +50,14 @@ class Terminal:
             if not self._read(end):
                 self._fail(f"{pattern} was not shown")
 
+    def wait_for_file(self, path: Path, seconds: float = 180) -> None:
+        """Read until there is a file."""
+        end = time.monotonic() + seconds
+        while not path.exists():
+            if time.monotonic() >= end or self.process.poll() is not None:
+                self._fail(f"{path} was not made")
+            self._read(time.monotonic() + 0.02)
+
     def type(self, keys: str) -> None:
         """Press keys; \\x03 is Ctrl-C."""
         os.write(self._parent, keys.encode())

@@ -149,10 +149,12 @@ def test_a_person_says_yes_and_watches(applied: Path) -> None:
 
 @pytest.fixture
 def slow(applied: Path) -> Path:
-    """A project with a step that runs until there is a file `go`, and one that comes after it."""
+    """A project with a step that makes a file `begun` and runs until there is a file `go`, and one after it."""
     (applied / "slow.py").write_text(
         "import pathlib, sys, time\n"
-        "while not pathlib.Path(__file__).resolve().with_name('go').exists():\n"
+        "project = pathlib.Path(__file__).resolve().parent\n"
+        "project.joinpath('begun').touch()\n"
+        "while not project.joinpath('go').exists():\n"
         "    time.sleep(0.01)\n"
         "open(sys.argv[2], 'w').write('done')\n"
     )
@@ -164,6 +166,7 @@ def slow(applied: Path) -> Path:
 def test_the_first_ctrl_c_lets_steps_finish(slow: Path, call: Call) -> None:
     terminal = Terminal(slow, "apply", "--auto-approve", "--target", "after")
     terminal.wait_for(r"slow +\d\.\d s")
+    terminal.wait_for_file(slow / "begun")
     terminal.type("\x03")
     terminal.wait_for("Finishing the running steps. Ctrl-C again to stop them at once.")
     (slow / "go").touch()
@@ -180,6 +183,7 @@ def test_the_first_ctrl_c_lets_steps_finish(slow: Path, call: Call) -> None:
 def test_the_second_ctrl_c_stops_at_once(slow: Path, call: Call) -> None:
     terminal = Terminal(slow, "apply", "--auto-approve", "--target", "slow")
     terminal.wait_for(r"slow +\d\.\d s")
+    terminal.wait_for_file(slow / "begun")
     terminal.type("\x03")
     terminal.wait_for("Finishing the running steps.")
     terminal.type("\x03")
