@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from engine.app.workspace import Workspace
-from engine.core.records import Artifact, Endpoint, Release
+from engine.core.records import Artifact, Endpoint, Lineage, Release
 from engine.errors import UsageError
 from engine.serving.desired import Desired, ReleaseRef, Wanted
 from engine.serving.pool import ModelFiles
@@ -55,16 +55,22 @@ class StateTruth:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._refs: dict[tuple[str, int], ReleaseRef] = {}
+        self._read_at: Lineage | None = None  # the state that `_desired` was read of, or one before it
+        self._desired = Desired("", {})
 
     def desired(self) -> Desired:
         """The endpoints of the state as it is now. Raises EngineError."""
         reader = self._workspace.reader
+        lineage = reader.lineage()
+        if lineage == self._read_at:
+            return self._desired
         endpoints = {name: state.endpoint for name, state in reader.models().items()}
         found = {}
         for name, endpoint in endpoints.items():
             if endpoint is not None and endpoint.stable is not None:
                 found[name] = self._wanted(endpoint, endpoint.stable)
-        return Desired(reader.lineage().lineage, found)
+        self._read_at, self._desired = lineage, Desired(lineage.lineage, found)
+        return self._desired
 
     def files(self, release: ReleaseRef) -> ModelFiles:
         """The verified files of a release. Raises IntegrityError."""

@@ -148,6 +148,8 @@ class Service:
             desired: Desired | None
             try:
                 desired = await loop.run_in_executor(None, self._truth.desired)
+                if kept is not None and not desired.lineage:
+                    raise FileNotFoundError("there is no state any more")
                 told = ""
             except Exception as error:  # noqa: BLE001 - whatever is wrong with the state, what serves goes on
                 if told != str(error):

@@ -232,6 +232,7 @@ def rewind(folder: Path, generation: int, **changes: Any) -> None:
         named = {"generation": generation, **changes}
         assignments = ", ".join(f"{name} = :{name}" for name in named)
         connection.execute(f"UPDATE endpoints SET {assignments}", named)
+        connection.execute("UPDATE meta SET serial = serial + 1")
 
 
 def is_alive(pid: int) -> bool:

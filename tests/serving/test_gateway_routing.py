@@ -179,6 +179,8 @@ def test_it_serves_on_when_the_state_cannot_be_read(project: Path, serve: Serve)
     gateway.wait(lambda: "cannot be read" in (project / "gateway.log").read_text())
     assert gateway.client().predict().status == 200
     gateway.stop()
+    for path in (project / ".engine").glob("state.db*"):
+        path.unlink()
     again = serve().ready()
     assert again.client().predict().status == 200
 
