@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_project import Call, MadeOnce, Outcome, make_project
+from cli_project import Call, MadeOnce, Outcome, edit, make_project
 
 from engine.cli.entry import run
 
@@ -42,3 +42,16 @@ def applied(made_once: MadeOnce, tmp_path: Path) -> Path:
 def _apply(folder: Path) -> None:
     project = make_project(folder / "project")
     assert run(["--chdir", str(project), "apply", "--auto-approve"]) == 0
+
+
+@pytest.fixture
+def candidate(applied: Path, made_once: MadeOnce, tmp_path: Path) -> Path:
+    """A project of one's own in which version 1 is live and version 2 gets 10%."""
+
+    def apply(folder: Path) -> None:
+        project = Path(shutil.copytree(applied, folder / "project", symlinks=True))
+        edit(project / "specs/churn.yaml", "C: 1.0", "C: 0.5")
+        assert run(["--chdir", str(project), "apply", "--auto-approve"]) == 0
+
+    made = made_once("candidate", apply)
+    return Path(shutil.copytree(made / "project", tmp_path / "candidate", symlinks=True))

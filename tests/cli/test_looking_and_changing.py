@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cli_project import Call, MadeOnce, edit
+from cli_project import Call, edit
 
 from engine.app.starting import create_project
-from engine.cli.entry import run
 
 
 def last_run(folder: Path, call: Call) -> str:
@@ -75,19 +73,6 @@ def test_show_what_is_not_there(applied: Path, call: Call, what: str) -> None:
     assert "no log of nothing" in call(applied, "show", last_run(applied, call), "--log", "nothing").err
 
 
-@pytest.fixture
-def candidate(applied: Path, made_once: MadeOnce, tmp_path: Path) -> Path:
-    """A project of one's own in which version 1 is live and version 2 gets 10%."""
-
-    def apply(folder: Path) -> None:
-        project = Path(shutil.copytree(applied, folder / "project", symlinks=True))
-        edit(project / "specs/churn.yaml", "C: 1.0", "C: 0.5")
-        assert run(["--chdir", str(project), "apply", "--auto-approve"]) == 0
-
-    made = made_once("candidate", apply)
-    return Path(shutil.copytree(made / "project", tmp_path / "candidate", symlinks=True))
-
-
 def test_abort(candidate: Path, call: Call) -> None:
     aborted = call(candidate, "abort", "churn", "--reason", "errors since noon")
     assert aborted.code == 0
@@ -103,7 +88,7 @@ def test_promote(applied: Path, candidate: Path, call: Call) -> None:
     assert promoted["before"]["candidate"] == promoted["endpoint"]["stable"] == 2
     assert promoted["registry"] is None
     assert call(candidate, "plan", "--refresh", "--detailed-exitcode").code == 0, "the aliases followed"
-    assert "promoted by hand" in call(candidate, "audit", "list").out
+    assert "rollout 1 promoted: promoted by" in call(candidate, "audit", "list").out
 
 
 def test_state_commands(applied: Path, call: Call) -> None:
