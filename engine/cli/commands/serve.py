@@ -24,6 +24,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any free one.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="For each release.")
 @click.option("--deadline", default=5.0, show_default=True, type=click.FloatRange(0.01), help="Seconds for an answer.")
+@click.option("--memory", metavar="SIZE", help="The most that a model process may hold, such as 2GiB.")
 @click.option(
     "--max-in-flight", default=256, show_default=True, type=click.IntRange(1), help="Predictions at once; more get 429."
 )
@@ -39,6 +40,7 @@ def command(
     port: int,
     processes: int,
     deadline: float,
+    memory: str | None,
     max_in_flight: int,
     token_file: Path | None,
     tls_cert: Path | None,
@@ -54,6 +56,7 @@ def command(
         port=port,
         processes=processes,
         deadline=deadline,
+        memory=None if memory is None else _size(memory),
         max_in_flight=max_in_flight,
         token=None if token_file is None else _token(token_file),
         certificate=None if tls_cert is None else str(tls_cert),
@@ -66,6 +69,15 @@ def command(
 
     serve(settings.workspace(), limits, insecure=insecure, announce=announce)
     return 0
+
+
+def _size(text: str) -> int:
+    from engine.spec.units import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError:
+        raise UsageError(f"--memory {text} is no size", remedy="Write it as 512MiB or 2GiB.") from None
 
 
 def _token(path: Path) -> str:
