@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from engine.signals import interrupts_held
+
 _KEPT = (
     "PATH",
     "HOME",
@@ -41,7 +43,7 @@ class Template:
         self.close()
         channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")}
-        with other:
+        with other, interrupts_held():
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", "engine.serving.template", str(other.fileno())],
                 pass_fds=[other.fileno()],

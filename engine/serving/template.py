@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from engine.signals import ignore_interrupts
+
 PRELOAD = (
     "engine.serving.model_process",
     "numpy",
@@ -42,7 +44,7 @@ _DESCRIPTORS = 256
 def main(argv: list[str]) -> int:
     """`argv`: the channel's descriptor."""
     channel = socket.socket(fileno=int(argv[0]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the gateway decides what Ctrl-C means
+    ignore_interrupts()
     _die_with_parent()
     serve(channel)
     return 0

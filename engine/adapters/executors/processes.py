@@ -26,6 +26,7 @@ from engine.adapters.masking import MaskedLog
 from engine.core.verdict import Verdict
 from engine.errors import StepCancelledError, StepCrashedError, StepError, StepMemoryError, StepTimeoutError
 from engine.ports import StepOutcome, StepRequest
+from engine.signals import interrupts_held
 
 PRELOAD = (  # in the order in which the steps of a life cycle need them
     "engine.adapters.executors.child",
@@ -190,7 +191,7 @@ class _Template:
     def __init__(self, preload: Sequence[str]) -> None:
         self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {name: value for name, value in os.environ.items() if _kept(name)}
-        with other:
+        with other, interrupts_held():
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", "engine.adapters.executors.template", str(other.fileno()), *preload],
                 pass_fds=[other.fileno()],

@@ -23,6 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from engine.signals import ignore_interrupts
+
 PR_SET_PDEATHSIG = 1
 REQUEST_FILE = "request.json"
 RESULT_FILE = "result.json"
@@ -31,7 +33,7 @@ RESULT_FILE = "result.json"
 def main(argv: list[str]) -> int:
     """`argv`: the socket's descriptor, then modules to import while there is nothing else to do."""
     channel = socket.socket(fileno=int(argv[0]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides what Ctrl-C means
+    ignore_interrupts()
     serve(channel, argv[1:])
     return 0
 

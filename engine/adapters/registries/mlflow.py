@@ -28,6 +28,7 @@ from engine.adapters.masking import masker, secrets_of
 from engine.core.canonical import Json
 from engine.errors import EngineError, NotSupportedError, StepError, TransientError, UsageError
 from engine.ports import Registered, RegisterRequest
+from engine.signals import interrupts_held
 
 UPLOAD_RATE = 2 * 2**20  # bytes per second that a server must take at least; longer uploads get more time
 _FORWARDED = (
@@ -202,7 +203,7 @@ class MlflowRegistry:
     def _started(self) -> _Process:
         reader, writer = os.pipe()
         try:
-            with _opened(self._log) as log:
+            with _opened(self._log) as log, interrupts_held():
                 popen = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                     [sys.executable, "-m", "engine.adapters.registries.mlflow_server", str(writer)],
                     stdin=subprocess.PIPE,

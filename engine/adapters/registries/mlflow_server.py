@@ -19,10 +19,12 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from engine.adapters.masking import masker, secrets_of
+from engine.signals import ignore_interrupts
 
 
 def main() -> None:
     """Answer requests until stdin ends."""
+    ignore_interrupts()
     gc.disable()  # importing MLflow makes a million objects and no garbage: a third of the time goes
     parent = os.getppid()
     answers = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
