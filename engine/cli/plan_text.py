@@ -58,7 +58,9 @@ def endpoint_text(endpoint: Endpoint | None) -> str:
         return "nothing is live"
     live = f"version {endpoint.stable} is live"
     if endpoint.candidate is not None:
-        live += f", candidate version {endpoint.candidate} gets {percent(endpoint.weight)}"
+        share = percent(endpoint.weight) if endpoint.weight else "no traffic"
+        copies = f" and copies of {percent(endpoint.mirror)}" if endpoint.mirror else ""
+        live += f", candidate version {endpoint.candidate} gets {share}{copies}"
     if endpoint.aborted:
         live += f" (the last candidate was aborted: {endpoint.aborted})"
     return live

@@ -10,8 +10,9 @@ import pytest
 from cli_project import check_golden
 
 from engine.app.planning import TriggerState
+from engine.cli.plan_json import plan_document
 from engine.cli.plan_markdown import MARKER, code, render_markdown
-from engine.cli.plan_text import render_plan
+from engine.cli.plan_text import endpoint_text, render_plan
 from engine.cli.reasons import reason_text
 from engine.core.plan import Conditional, ModelPlan, Plan, Reason, ReasonCode, Reuse, Run, Wait
 from engine.core.records import Endpoint, StepResult
@@ -109,6 +110,31 @@ def test_many_quiet_models_are_one_line() -> None:
     assert "model_7" not in text
     assert "new_one" in text
     assert "998 models up to date." in render_markdown(planned(*quiet, loud))
+
+
+def test_a_delivery_is_said_in_json_too() -> None:
+    deploy = Conditional("deploy", UPSTREAM, "validate")
+    first = Model(model_plan(deploy, name="first"))
+    later = Model(model_plan(deploy, name="later", endpoint=Endpoint("later", 1, stable=1)))
+    actions = [model["actions"][0] for model in plan_document(planned(first, later))["models"]]
+    assert [each["delivery"] for each in actions] == ["the first release, 100%", "canary 10% → 25% → 50% → 100%"]
+    assert "delivery" not in plan_document(planned(Model(model_plan(reuse("deploy")))))["models"][0]["actions"][0]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "text"),
+    [
+        (None, "nothing is live"),
+        (Endpoint("m", 3, 1, 2, 0.25), "version 1 is live, candidate version 2 gets 25%"),
+        (Endpoint("m", 3, 1, 2), "version 1 is live, candidate version 2 gets no traffic"),
+        (
+            Endpoint("m", 3, 1, 2, mirror=0.5),
+            "version 1 is live, candidate version 2 gets no traffic and copies of 50%",
+        ),
+    ],
+)
+def test_an_endpoint_in_words(endpoint: Endpoint | None, text: str) -> None:
+    assert endpoint_text(endpoint) == text
 
 
 REASONS = [
