@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from served import CHANGED, MISCHIEF, TWIN, Gateway, add_release
+from served import ALTERED, CHANGED, MISCHIEF, TWIN, Gateway, add_release, set_endpoint
 
 from engine.app.workspace import open_workspace
 from engine.cli.entry import run
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
 @pytest.fixture(scope="session")
 def _project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Release 1 is real and live; 2 is the same model, 3 does mischief, 4 does not answer as recorded."""
+    """Release 1 is real and live; 2 is the same model, 3 does mischief, 4 does not answer as recorded, 5 is altered."""
     from cli_project import make_project
 
     folder = make_project(tmp_path_factory.mktemp("served") / "project")
@@ -39,6 +40,13 @@ def _project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changed.write_text(json.dumps(report))
     artifacts = {**first.evidence["artifacts"], "evaluation": workspace.artifacts.put(changed).digest}  # type: ignore[dict-item]
     add_release(folder, CHANGED, evidence={"artifacts": artifacts})
+    other = shutil.copytree(model, tmp_path_factory.mktemp("altered") / "model")
+    (other / "more").write_text("more")
+    altered = workspace.artifacts.put(other)
+    file = workspace.artifacts.path(altered) / "more"
+    file.chmod(0o600)
+    file.write_text("less")
+    add_release(folder, ALTERED, artifact=altered)
     workspace.reader.close()
     return folder
 
@@ -68,12 +76,6 @@ def project(_project: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(_project, tmp_path / "project", symlinks=True))
 
 
-@pytest.fixture(scope="module")
-def shared_project(_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of the module's own."""
-    return Path(shutil.copytree(_project, tmp_path_factory.mktemp("module") / "project", symlinks=True))
-
-
 @pytest.fixture
 def serve(project: Path) -> Iterator[Callable[..., Gateway]]:
     """Start a gateway on one's own project."""
@@ -85,13 +87,24 @@ def serve(project: Path) -> Iterator[Callable[..., Gateway]]:
 
     yield starting
     for gateway in started:
-        assert gateway.stop() == 0
+        assert gateway.stop() in (0, -signal.SIGKILL)
 
 
-@pytest.fixture(scope="module")
-def gateway(shared_project: Path) -> Iterator[Gateway]:
-    """A gateway for the whole module, with limits that a test can wait for."""
-    limits = {"head_seconds": 0.5, "body_seconds": 0.8, "idle_seconds": 5.0, "max_body": 200_000, "deadline": 3.0}
-    found = Gateway(shared_project, limits).start().ready()
+@pytest.fixture(scope="session")
+def gateway(_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway for all: it costs seconds to start. Its limits are such that a test can wait for them."""
+    folder = Path(shutil.copytree(_project, tmp_path_factory.mktemp("shared") / "project", symlinks=True))
+    limits = {"head_seconds": 0.5, "body_seconds": 0.8, "idle_seconds": 60.0, "max_body": 200_000, "deadline": 4.0}
+    found = Gateway(folder, limits).start().ready()
     yield found
     assert found.stop() == 0
+
+
+@pytest.fixture
+def live(gateway: Gateway) -> Gateway:
+    """The shared gateway with release 1 alone in effect, and no evidence yet."""
+    after = set_endpoint(gateway.folder, stable=1, candidate=None, weight=0.0)
+    gateway.wait(lambda: gateway.model()["generation"] == after.generation)
+    gateway.effective(stable=1)
+    gateway.since = after.generation
+    return gateway

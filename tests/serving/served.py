@@ -22,7 +22,7 @@ from engine.core.evidence import Tally
 from engine.core.records import Endpoint, Release
 from engine.serving.evidence_file import EvidenceFile
 
-TWIN, MISCHIEF, CHANGED = 2, 3, 4  # the releases beside the first one: see conftest.py
+TWIN, MISCHIEF, CHANGED, ALTERED = 2, 3, 4, 5  # the releases beside the first one: see conftest.py
 ROW = {"months": 3, "calls": 5, "plan": "a"}
 PREDICT = "/v1/models/churn/predict"
 JSON = {"content-type": "application/json"}
@@ -81,6 +81,7 @@ class Gateway:
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
     address: str = ""
+    since: int = 0  # the generation from which on evidence is looked at
     _clients: list[Client] = field(default_factory=list)
 
     def start(self) -> Gateway:
@@ -152,8 +153,8 @@ class Gateway:
         return self.folder / ".engine" / "serving"
 
     def tallies(self) -> Sequence[Tally]:
-        """All evidence."""
-        return EvidenceFile(self.serving / "evidence.db").tallies("churn")
+        """The evidence."""
+        return EvidenceFile(self.serving / "evidence.db").tallies("churn", self.since)
 
     def effective(self, *, stable: int, candidate: int | None = None, weight: float = 0.0) -> None:
         """Wait until this is in effect."""

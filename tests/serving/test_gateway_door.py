@@ -49,6 +49,8 @@ def test_the_command_refuses_an_open_door_and_a_weak_token(tmp_path: Path, capsy
     weak.write_text("short\n")
     assert run(["--chdir", str(tmp_path), "serve", "--token-file", str(weak)]) == 1
     assert "16 letters" in capsys.readouterr().err
+    assert run(["--chdir", str(tmp_path), "serve", "--memory", "lots"]) == 1
+    assert "2GiB" in capsys.readouterr().err
     assert not (tmp_path / ".engine").exists()
 
 

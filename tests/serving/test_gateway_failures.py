@@ -14,9 +14,9 @@ Serve = Callable[..., Gateway]
 RAISE, NAN, HANG, DIE, SLOW = -1, -2, -3, -4, -5
 
 
-def test_what_a_candidate_fails_the_stable_release_answers(project: Path, serve: Serve) -> None:
-    set_endpoint(project, candidate=MISCHIEF, weight=0.99)
-    gateway = serve(deadline=4.0).ready()
+def test_what_a_candidate_fails_the_stable_release_answers(live: Gateway) -> None:
+    gateway = live
+    set_endpoint(gateway.folder, candidate=MISCHIEF, weight=0.99)
     gateway.effective(stable=1, candidate=MISCHIEF, weight=0.99)
     client = gateway.client()
     roles = {str(n): client.predict(headers={"x-routing-key": str(n)}).json["role"] for n in range(9)}
@@ -33,12 +33,13 @@ def test_what_a_candidate_fails_the_stable_release_answers(project: Path, serve:
     assert {(tally.role, tally.version, tally.weight) for tally in failed} == {("candidate", MISCHIEF, 0.99)}
     assert sum(tally.fallbacks for tally in failed) == 5
     assert sum(tally.error_keys for tally in failed) == 1  # one key, one event
-    assert gateway.metric("model_errors_total", role="stable") == 0
+    assert gateway.metric("model_errors_total", role="stable", release="1") == 0
 
 
-def test_a_failing_stable_release_fails_only_what_it_cannot_answer(project: Path, serve: Serve) -> None:
-    set_endpoint(project, stable=MISCHIEF)
-    gateway = serve().ready()
+def test_a_failing_stable_release_fails_only_what_it_cannot_answer(live: Gateway) -> None:
+    gateway = live
+    set_endpoint(gateway.folder, stable=MISCHIEF)
+    gateway.effective(stable=MISCHIEF)
     answers: dict[int, Answer] = {}
 
     def ask(number: int, wish: int) -> None:
@@ -59,8 +60,8 @@ def test_a_failing_stable_release_fails_only_what_it_cannot_answer(project: Path
     gateway.wait(lambda: sum(tally.errors for tally in gateway.tallies()) == 4)
 
 
-def test_no_request_fails_when_the_processes_are_killed(project: Path, serve: Serve) -> None:
-    gateway = serve().ready()
+def test_no_request_fails_when_the_processes_are_killed(live: Gateway) -> None:
+    gateway = live
     stop, statuses = threading.Event(), []
 
     def load() -> None:
@@ -111,11 +112,8 @@ def test_model_processes_die_with_the_gateway(project: Path, serve: Serve) -> No
     assert os.getsid(model) == model
     gateway.process.kill()
     gateway.process.wait()
-    assert gateway.process.stdout is not None
     deadline = 200
     while is_alive(model) and deadline:
         threading.Event().wait(0.05)
         deadline -= 1
     assert not is_alive(model)
-    gateway.process.stdout.close()
-    gateway.start()  # what the fixture stops

@@ -41,8 +41,8 @@ def status_of(answer: bytes) -> int:
     return int(answer.split()[1])
 
 
-def test_answers_come_in_the_order_of_pipelined_requests(gateway: Gateway) -> None:
-    with gateway.socket() as connection:
+def test_answers_come_in_the_order_of_pipelined_requests(live: Gateway) -> None:
+    with live.socket() as connection:
         bad = request(body=b"{}")
         get = head("/healthz", "GET")
         connection.sendall((request() + bad + get) * 20 + request("connection: close"))
@@ -51,8 +51,8 @@ def test_answers_come_in_the_order_of_pipelined_requests(gateway: Gateway) -> No
     assert statuses == [200, 422, 200] * 20 + [200]
 
 
-def test_a_request_may_come_byte_by_byte_or_in_chunks(gateway: Gateway) -> None:
-    with gateway.socket() as connection:
+def test_a_request_may_come_byte_by_byte_or_in_chunks(live: Gateway) -> None:
+    with live.socket() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in request():
             connection.send(bytes([byte]))
@@ -62,8 +62,8 @@ def test_a_request_may_come_byte_by_byte_or_in_chunks(gateway: Gateway) -> None:
         assert status_of(connection.recv(65536)) == 200
 
 
-def test_methods(gateway: Gateway) -> None:
-    client = gateway.client()
+def test_methods(live: Gateway) -> None:
+    client = live.client()
     assert client.ask("HEAD", "/healthz").body == b""
     assert client.ask("HEAD", "/healthz").status == 200
     options = client.ask("OPTIONS", PREDICT)
@@ -96,19 +96,19 @@ def test_methods(gateway: Gateway) -> None:
         (b"GET /healthz HTTP/1.1\r\nx: " + b"x" * 40_000, 431),
     ],
 )
-def test_what_cannot_be_read_is_refused_and_closed(gateway: Gateway, data: bytes, status: int) -> None:
-    with gateway.socket() as connection:
+def test_what_cannot_be_read_is_refused_and_closed(live: Gateway, data: bytes, status: int) -> None:
+    with live.socket() as connection:
         connection.sendall(data)
         answer = everything(connection)
     assert status_of(answer) == status, answer
     assert b"error" in answer
 
 
-def test_a_claim_of_a_gigabyte_is_refused_before_it_is_sent(gateway: Gateway) -> None:
-    with gateway.socket() as connection:
+def test_a_claim_of_a_gigabyte_is_refused_before_it_is_sent(live: Gateway) -> None:
+    with live.socket() as connection:
         connection.sendall(head(PREDICT, "POST", f"content-length: {1 << 30}", "expect: 100-continue"))
         assert status_of(connection.recv(65536)) == 413
-    with gateway.socket() as connection:
+    with live.socket() as connection:
         connection.sendall(head(PREDICT, "POST", f"content-length: {len(BODY)}", "expect: 100-continue"))
         assert connection.recv(65536).startswith(b"HTTP/1.1 100")
         connection.sendall(BODY)
@@ -120,11 +120,11 @@ def test_a_claim_of_a_gigabyte_is_refused_before_it_is_sent(gateway: Gateway) ->
     [b"POST /v1/mod", head(PREDICT, "POST", "content-length: 50") + b'{"months"'],
     ids=["head", "body"],
 )
-def test_slow_clients_are_cut_and_disturb_nobody(gateway: Gateway, beginning: bytes) -> None:
-    slow = [gateway.socket() for _ in range(100)]
+def test_slow_clients_are_cut_and_disturb_nobody(live: Gateway, beginning: bytes) -> None:
+    slow = [live.socket() for _ in range(100)]
     for connection in slow:
         connection.sendall(beginning)
-    client = gateway.client()
+    client = live.client()
     assert all(client.predict().status == 200 for _ in range(20))
     begun = time.monotonic()
     for connection in slow:
@@ -133,8 +133,8 @@ def test_slow_clients_are_cut_and_disturb_nobody(gateway: Gateway, beginning: by
     assert time.monotonic() - begun < 5
 
 
-def test_other_sites_and_hosts_are_refused_where_something_may_change(gateway: Gateway) -> None:
-    client = gateway.client()
+def test_other_sites_and_hosts_are_refused_where_something_may_change(live: Gateway) -> None:
+    client = live.client()
     for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}, {"host": "localhost.evil.example:80"}):
         answer = client.ask("POST", PREDICT, ROW, headers)
         assert answer.status == 403

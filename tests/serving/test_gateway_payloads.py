@@ -16,9 +16,9 @@ COLUMNS = list(ROW)
 INFER = "/v2/models/churn/infer"
 
 
-@pytest.fixture(scope="module")
-def client(gateway: Gateway) -> Iterator[Client]:
-    found = gateway.client()
+@pytest.fixture
+def client(live: Gateway) -> Iterator[Client]:
+    found = live.client()
     yield found
     found.close()
 
@@ -187,6 +187,7 @@ def test_metrics_have_the_promised_names(gateway: Gateway, client: Client) -> No
 
 def test_nothing_makes_it_fail(gateway: Gateway, client: Client) -> None:
     generator = random.Random(7)
+    errors = gateway.metric("model_errors_total")
     good = [
         (PREDICT, json.dumps({"instances": [ROW, OTHER]}).encode()),
         ("/invocations", json.dumps({"inputs": {name: [ROW[name]] for name in COLUMNS}}).encode()),
@@ -194,7 +195,7 @@ def test_nothing_makes_it_fail(gateway: Gateway, client: Client) -> None:
     ]
     tokens = [b"null", b"[]", b"{}", b"1e400", b"-0", b'"\\ud800"', b'"\x00"', b"\xc0", b"NaN", b"[[", b"1" * 400]
     statuses = set()
-    for _ in range(600):
+    for _ in range(400):
         path, body = generator.choice(good)
         data = bytearray(body)
         for _ in range(generator.randint(1, 4)):
@@ -207,4 +208,4 @@ def test_nothing_makes_it_fail(gateway: Gateway, client: Client) -> None:
         document = json.loads(answer.body, parse_constant=lambda name: pytest.fail(f"{name} in an answer"))
         assert ("error" in document) == (answer.status != 200)
     assert statuses == {200, 400, 422}
-    assert gateway.metric("model_errors_total") == 0
+    assert gateway.metric("model_errors_total") == errors
