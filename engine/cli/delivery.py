@@ -36,8 +36,8 @@ def headline(found: Progress) -> str:
     return f"{text}: {rollout.reason}" if rollout.reason and rollout.phase is not Phase.PROGRESSING else text
 
 
-def progress_text(found: Progress) -> str:
-    """All there is to say of a model's delivery, without a line break at its end."""
+def progress_text(found: Progress, *, watched: bool = False) -> str:
+    """All there is to say of a model's delivery, without a line break at its end; less to one who watches already."""
     head = headline(found)
     rollout = found.rollout
     if rollout is None:
@@ -51,7 +51,7 @@ def progress_text(found: Progress) -> str:
     if not rollout.is_open:
         rows.append(("now", endpoint_text(found.endpoint)))
     lines = [_styled(head, rollout), *(f"  {line}" for line in table(rows))]
-    return "\n".join([*lines, *(f"  {line}" for line in guardrail_rows(found)), *_next(rollout)])
+    return "\n".join([*lines, *(f"  {line}" for line in guardrail_rows(found)), *_next(rollout, watched=watched)])
 
 
 def guardrail_rows(found: Progress) -> list[str]:
@@ -110,7 +110,7 @@ def rollout_document(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def _next(rollout: Rollout) -> list[str]:
+def _next(rollout: Rollout, *, watched: bool) -> list[str]:
     name = rollout.model
     if rollout.phase is Phase.AWAITING:
         return [f"  Agree: engine promote {name}, or send it away: engine abort {name}"]
@@ -118,7 +118,7 @@ def _next(rollout: Rollout) -> list[str]:
         return [f"  Go on: engine rollout resume {name}, or send it away: engine abort {name}"]
     if rollout.phase is Phase.ABORTED:
         return [f"  It is parked until its spec, data or code changes, or: engine rollout retry {name}"]
-    return [f"  Carry it on: engine rollout watch {name}"] if rollout.is_open else []
+    return [f"  Carry it on: engine rollout watch {name}"] if rollout.is_open and not watched else []
 
 
 def _name(rollout: Rollout) -> str:

@@ -62,4 +62,4 @@ class _Live:
         self._live, self.opened = live, live
 
     def show(self, found: Sequence[Progress]) -> None:
-        self._live.update(self._text("\n\n".join(map(progress_text, found))), refresh=True)
+        self._live.update(self._text("\n\n".join(progress_text(each, watched=True) for each in found)), refresh=True)
