@@ -26,22 +26,21 @@ class EvidenceFile:
 
     def add(self, tallies: Iterable[Tally]) -> None:
         """Append, in one transaction. Raises sqlite3.Error."""
-        rows = [_row(tally) for tally in tallies]
+        rows = list(tallies)
         if not rows:
             return
         with closing(self._open()) as connection, connection:
-            connection.executemany(
-                f"INSERT INTO tallies ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})",  # noqa: S608
-                rows,
-            )
+            insert(connection, rows)
 
     def tallies(self, model: str, since_generation: int = 0) -> Sequence[Tally]:
-        """The tallies of a model from a generation on, oldest first; none when there is no file."""
+        """The tallies of a model from a generation on, oldest first, added up by moment; none when there is no file."""
         if not self._path.exists():
             return []
+        sums = ", ".join(f"sum({name})" if name not in (*_KEY, "at") else name for name in _COLUMNS)
         with closing(self._open()) as connection:
             found = connection.execute(
-                f"SELECT {', '.join(_COLUMNS)} FROM tallies WHERE model = ? AND generation >= ? ORDER BY rowid",  # noqa: S608
+                f"SELECT {sums} FROM tallies WHERE model = ? AND generation >= ? "  # noqa: S608 - constants
+                f"GROUP BY {', '.join(_KEY)}, at ORDER BY min(rowid)",
                 (model, since_generation),
             ).fetchall()
         return [_tally(row) for row in found]
@@ -64,13 +63,26 @@ class EvidenceFile:
             )
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=5)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        kinds = ", ".join(f"{name} {'TEXT' if name in _TEXTS else 'NUMERIC'} NOT NULL" for name in _COLUMNS)
-        connection.execute(f"CREATE TABLE IF NOT EXISTS tallies ({kinds})")
-        connection.execute("CREATE INDEX IF NOT EXISTS tallies_of ON tallies (model, generation)")
-        return connection
+        return open_evidence(self._path)
+
+
+def open_evidence(path: Path, *, synchronous: str = "NORMAL") -> sqlite3.Connection:
+    """A connection to the file, which is made if it is not there. Raises sqlite3.Error."""
+    connection = sqlite3.connect(path, timeout=5)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    kinds = ", ".join(f"{name} {'TEXT' if name in _TEXTS else 'NUMERIC'} NOT NULL" for name in _COLUMNS)
+    connection.execute(f"CREATE TABLE IF NOT EXISTS tallies ({kinds})")
+    connection.execute("CREATE INDEX IF NOT EXISTS tallies_of ON tallies (model, generation)")
+    return connection
+
+
+def insert(connection: sqlite3.Connection, tallies: Iterable[Tally]) -> None:
+    """Append within the connection's transaction. Raises sqlite3.Error."""
+    connection.executemany(
+        f"INSERT INTO tallies ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})",  # noqa: S608
+        [_row(tally) for tally in tallies],
+    )
 
 
 def _row(tally: Tally) -> list[Any]:
