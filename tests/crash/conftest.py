@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Life, copy_of, make_project
+from harness import Life, carry_on, copy_of, make_project
 
 from engine.adapters.registries.mlflow import MlflowRegistry
 
@@ -32,6 +32,22 @@ def _make(shared: Path) -> None:
     done.settle()
     (shared / "outcome").write_text(json.dumps(_plain(done.outcome())))
     (shared / "seen").write_text((validated.seen_file).read_text() + done.seen_file.read_text())
+
+
+@pytest.fixture(scope="session")
+def rolling(projects: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A folder with the projects `candidate` (version 2 is to take over by blue-green) and `promoted` (it did)."""
+
+    def make(shared: Path) -> None:
+        candidate = copy_of(Life(projects / "done"), shared / "candidate")
+        candidate.edit("{strategy: recreate}", "{strategy: blue_green}")
+        candidate.edit("LogisticRegression}", "LogisticRegression, params: {C: 0.5}}")
+        candidate.settle()
+        promoted = copy_of(candidate, shared / "promoted")
+        carry_on(promoted)
+        (shared / "seen").write_text(candidate.seen_file.read_text() + promoted.seen_file.read_text())
+
+    return made_once("crash-rollouts", make)
 
 
 @pytest.fixture

@@ -7,24 +7,27 @@ applies until it is done and compares the whole with a life that nothing happene
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from engine.adapters.artifacts.local import LocalArtifacts
 from engine.adapters.state.reader import SqliteStateReader
 from engine.core.audit import verify_chain
-from engine.core.records import RunStatus
+from engine.core.records import RunStatus, utc
 
 ENGINE = [sys.executable, "-c", "from engine.cli import main; main()"]
 GONE_WITHIN = 60.0  # seconds after its engine's death within which every process must be gone
@@ -114,6 +117,13 @@ class Life:
     def apply(self, failpoints: str = "", *arguments: str, **options: Any) -> Ended:
         return self.run("apply", "--auto-approve", *arguments, failpoints=failpoints, **options)
 
+    def edit(self, old: str, new: str) -> None:
+        """Replace a text of the spec that must be there."""
+        spec = self.root / "specs" / "tiny.yaml"
+        text = spec.read_text()
+        assert old in text
+        spec.write_text(text.replace(old, new))
+
     def wait_until(self, what: str, process: subprocess.Popen[bytes], seconds: float = 300.0) -> None:
         """Wait until a failpoint has been hit, or the user's step was executed (`executed`)."""
         file = self.count_file if what == "executed" else self.seen_file
@@ -156,6 +166,7 @@ class Life:
             rows = connection.execute("SELECT step, fingerprint FROM steps WHERE status = 'done'").fetchall()
         reader = SqliteStateReader(path)
         assert verify_chain(reader.audit(), reader.audit_head()) == ()
+        _check_delivery(reader)
         reader.close()
         done = Counter(rows)
         assert max(done.values(), default=1) == 1, f"done twice: {done}"
@@ -212,7 +223,7 @@ class Life:
                 "models": rows("SELECT tag_value FROM logged_model_tags WHERE tag_key = 'engine.key'"),
                 "versions": rows("SELECT value FROM model_version_tags WHERE key = 'engine.key'"),
             }
-            assert all(values == [(key,) for key in keys] for values in tagged.values()), tagged
+            assert all(sorted(values) == sorted((key,) for key in keys) for values in tagged.values()), tagged
             return {
                 "runs": rows("SELECT status, lifecycle_stage FROM runs"),
                 "models": rows("SELECT count(*) FROM logged_models"),
@@ -249,6 +260,63 @@ def copy_of(life: Life, root: Path, aside: Path | None = None) -> Life:
         shutil.copyfile(life.count_file, made.count_file)
     made.check()
     return made
+
+
+# ── rollouts ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_delivery(reader: SqliteStateReader) -> None:
+    """Never a weight that was not approved: a candidate has one open rollout, and the share of its stage."""
+    going_on = reader.open_rollouts()
+    for name, state in reader.models().items():
+        rollout, endpoint = going_on.get(name), state.endpoint
+        if rollout is None:
+            assert endpoint is None or (endpoint.candidate, endpoint.weight, endpoint.mirror) == (None, 0.0, 0.0)
+        else:
+            assert endpoint is not None
+            stage = rollout.present
+            assert (endpoint.candidate, endpoint.weight, endpoint.mirror) == (
+                rollout.candidate,
+                stage.weight,
+                stage.mirror,
+            )
+
+
+@contextmanager
+def gateway(life: Life) -> Iterator[None]:
+    """A gateway's status, kept fresh: every release is ready and predicts what it did."""
+    serving = life.home / "serving"
+    serving.mkdir(exist_ok=True)
+    over = threading.Event()
+
+    def write() -> None:
+        releases = {str(version): {"state": "ready", "reason": "", "golden": "same"} for version in (1, 2)}
+        while True:
+            model = {"generation": 1_000, "releases": releases}
+            document = {"format_version": 1, "at": utc(datetime.now(timezone.utc)), "models": {"tiny": model}}
+            (serving / "draft").write_text(json.dumps(document))
+            (serving / "draft").replace(serving / "status.json")
+            if over.wait(0.5):
+                return
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def carry_on(life: Life) -> None:
+    """Carry the rollout on to its end."""
+    with gateway(life):
+        for _ in range(10):
+            ended = life.run("reconcile")
+            assert ended.code == 0, ended.text
+            if ended.text == "Nothing to carry on.\n":
+                return
+    raise AssertionError(f"it does not end: {ended.text}")
 
 
 # ── processes ────────────────────────────────────────────────────────────────────────────────────────────────

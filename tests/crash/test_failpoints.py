@@ -44,16 +44,17 @@ IN_THE_REGISTRY = [
 ]
 AFTER_THE_REGISTRY = ["deploy.record", "deploy.mirror"]
 WRITES = ["state.create", "state.commit", "artifacts.write", "artifacts.sync", "artifacts.rename", "artifacts.renamed"]
+IN_ROLLOUTS = ["state.rollout", "rollout.record", "rollout.mirror"]  # see test_rollouts.py
 PLANS = ["plan.save"]
 POINTS_OF = {"enospc": WRITES, "eio": WRITES[1::2], "error": ["run.started", "step.worked"]}
 
 
-def test_every_point_is_on_the_way_of_a_run_and_is_killed(projects: Path, life: Lives) -> None:
+def test_every_point_is_on_the_way_of_a_run_and_is_killed(projects: Path, rolling: Path, life: Lives) -> None:
     one = life("done")
     assert one.run("plan", "--out", "saved.plan").code == 0
-    seen = {*(projects / "seen").read_text().split(), *one.seen_file.read_text().split()}
+    seen = {word for file in (projects / "seen", rolling / "seen", one.seen_file) for word in file.read_text().split()}
     assert seen == FAILPOINTS.keys()
-    killed = [*BEFORE_THE_REGISTRY, *IN_THE_REGISTRY, *AFTER_THE_REGISTRY, *PLANS]
+    killed = [*BEFORE_THE_REGISTRY, *IN_THE_REGISTRY, *AFTER_THE_REGISTRY, *IN_ROLLOUTS, *PLANS]
     assert sorted(killed) == sorted(FAILPOINTS)
 
 
