@@ -30,6 +30,9 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Delivery": {
         "serve": "Answer predictions over HTTP from what is live.",
+        "logs": "List predictions with their actual values.",
+        "feedback": "Tell what predictions turned out to be.",
+        "predict": "Predict a file's rows, or send them as traffic.",
         "rollout": "See how a candidate fares, and step in.",
         "releases": "Show which release served when, and why.",
         "rollback": "Serve the release that was stable before, at once.",
