@@ -48,6 +48,14 @@ class Taken:
     invalid: list[dict[str, Any]] = field(default_factory=list)
     right: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
 
+    def add(self, other: Taken) -> None:
+        """Take what became of further labels in."""
+        self.accepted += other.accepted
+        self.already += other.already
+        self.unknown += other.unknown
+        self.conflicting += other.conflicting
+        self.invalid += other.invalid
+
     def to_json(self) -> dict[str, Any]:
         """As it is answered."""
         names = ("accepted", "already", "unknown", "conflicting", "invalid")

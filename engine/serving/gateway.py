@@ -6,10 +6,10 @@ What a candidate fails, the stable release answers, and the failure counts again
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import random
-import secrets
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from time import monotonic
@@ -22,11 +22,14 @@ from engine.serving.fleet import Fleet
 from engine.serving.http import Connection, Request
 from engine.serving.payloads import parse
 from engine.serving.pool import READY, Job
+from engine.serving.prediction_log_format import ASSIGNED, FELL_BACK, FORCED, id_text
+from engine.serving.prediction_log_keeper import Keeper
 from engine.serving.refusal import Refusal
 from engine.serving.routing import Route, hash_of, place_of
 from engine.serving.settings import Settings
 from engine.serving.signature import Signature
 from engine.serving.wire import MLFLOW, OPEN_INFERENCE, OWN, Reply
+from engine.serving.wire import Request as Asked
 
 Action = Callable[[Request], None]
 _OPEN = frozenset({b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready"})  # without a token
@@ -35,13 +38,15 @@ _CANDIDATES_SHARE = 0.5  # of the deadline; the rest is for the stable release
 _MOST_TO_PARSE = 256 << 10  # bytes of a body that are parsed here for a key; beyond it everybody would wait
 _MOST_COPIES = 64  # that may wait for a shadow
 _RETRY = b"retry-after: 1\r\n"
+_JSON = b"content-type: application/json\r\n"
 
 
 class Gateway:
     """Handles requests. `metrics` gives the text of `/metrics` with its content type."""
 
-    def __init__(self, settings: Settings, metrics: Callable[[], tuple[bytes, str]]) -> None:
+    def __init__(self, settings: Settings, keeper: Keeper, metrics: Callable[[], tuple[bytes, str]]) -> None:
         self.settings = settings
+        self.keeper = keeper
         self.connections: set[Connection] = set()
         self.held = 0
         self.draining = False
@@ -51,8 +56,7 @@ class Gateway:
         self.known: frozenset[str] = frozenset()  # models that shall be served
         self.informed = False  # whether it is known which these are
         self._metrics = metrics
-        self._prefix = secrets.token_hex(6)
-        self._number = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._table: Mapping[bytes, Mapping[bytes, Action]] = {}
         self._loopback = settings.host in ("127.0.0.1", "localhost", "::1")
         self.renew()
@@ -77,6 +81,7 @@ class Gateway:
             path = quote(name, safe="")
             post[f"/v1/models/{path}/predict"] = partial(self._predict, name, OWN, None)
             post[f"/v1/models/{path}/invocations"] = partial(self._predict, name, MLFLOW, None)
+            post[f"/v1/models/{path}/feedback"] = partial(self._feedback, name)
             get[f"/v1/models/{path}"] = partial(self._describe, name)
             post[f"/v2/models/{path}/infer"] = partial(self._predict, name, OPEN_INFERENCE, None)
             get[f"/v2/models/{path}"] = partial(self._metadata, name, None)
@@ -215,10 +220,20 @@ class Gateway:
         slot = route.candidate if place < route.weight else route.stable
         _Call(self, request, route, slot, form, head, hashed, forced=False)
 
-    def prediction_id(self) -> str:
-        """A new id."""
-        self._number += 1
-        return f"{self._prefix}-{self._number:x}"
+    def _feedback(self, name: str, request: Request) -> None:
+        task = asyncio.get_running_loop().create_task(self._take_feedback(name, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_feedback(self, name: str, request: Request) -> None:
+        answer = await self.keeper.take(name, request.body)
+        model = self.fleet.models.get(name) if self.fleet is not None else None
+        for version, role, labelled, correct in answer.right if model is not None else ():
+            totals = model.totals.get((version, role)) if model is not None else None
+            if totals is not None:  # else it has not served since this gateway started
+                totals.labelled += labelled
+                totals.correct += correct
+        request.answer(answer.status, answer.body, _JSON + (_RETRY if answer.status in (429, 503) else b""))
 
     def _route(self, name: str) -> Route | None:
         return self.fleet.routes.get(name) if self.fleet is not None else None
@@ -330,16 +345,28 @@ class _Call:
             stable.pool.submit(Job(self._form, self._head, self._request.body, deadline, self._done))
             return
         self._gateway.in_flight -= 1
-        self._count(reply)
+        seconds = monotonic() - self._started
+        self._count(reply, seconds)
+        if self._first is not None:
+            assert route.candidate is not None
+            self._log(route.candidate, self._first, seconds, ASSIGNED)
+        if reply.status == 200 or reply.status >= 500:
+            way = FORCED if self._forced else ASSIGNED if self._first is None else FELL_BACK
+            number = self._log(slot, reply, seconds, way)
         if reply.status == 200:
-            self._answer(reply, slot)
+            self._answer(reply, slot, number)
         else:
             headers = _RETRY if reply.status in (503, 504) else b""
             self._request.answer(reply.status, self._error(reply), slot.headers + headers)
 
-    def _count(self, reply: Reply) -> None:
+    def _log(self, slot: Slot, reply: Reply, seconds: float, way: int) -> int:
+        """Take it into the prediction log; returns the id of its first row."""
+        asked = Asked(0, self._form, self._head, self._request.body)
+        return self._gateway.keeper.log.add(slot.part, slot.pool.signature, asked, reply, seconds, self._key, way)
+
+    def _count(self, reply: Reply, seconds: float) -> None:
         """What is the client's mistake counts for nobody; what fell back counts for the candidate alone."""
-        slot, seconds = self._slot, monotonic() - self._started
+        slot = self._slot
         if 400 <= reply.status < 500:
             slot.totals.refused += 1
         elif self._first is not None:
@@ -359,16 +386,15 @@ class _Call:
         else:
             slot.failed(self._key, fell_back=False)
 
-    def _answer(self, reply: Reply, slot: Slot) -> None:
+    def _answer(self, reply: Reply, slot: Slot, number: int) -> None:
         if self._form == OWN:
-            name = self._gateway.prediction_id()
-            ids = ",".join([f'"{name}-{row}"' for row in range(reply.rows)])
+            ids = ",".join([f'"{id_text(number + row)}"' for row in range(reply.rows)])
             body = b'{%s,"ids":[%s],%s' % (reply.body, ids.encode(), slot.tail)
         elif self._form == MLFLOW:
             body = b"{%s}" % reply.body
         else:
             body = b'{"model_name":"%s","model_version":"%d",%s}' % (slot.model.encode(), slot.version, reply.body)
-        self._request.answer(200, body, slot.headers)
+        self._request.answer(200, body, b"%sx-prediction-id: %032x\r\n" % (slot.headers, number))
 
     def _error(self, reply: Reply) -> bytes:
         if self._form != MLFLOW:

@@ -41,6 +41,7 @@ class _Collector:
         yield GaugeMetricFamily("model_requests_in_flight", "Predictions that wait or are made.", gateway.in_flight)
         yield GaugeMetricFamily("gateway_connections", "Open connections.", len(gateway.connections))
         yield CounterMetricFamily("gateway_turned_away", "Predictions answered with 429.", gateway.turned_away)
+        yield from self._of_log()
         yield from self._of_weights()
         yield from self._of_processes()
 
@@ -73,6 +74,17 @@ class _Collector:
         for name, model in fleet.models.items() if fleet is not None else ():
             for (version, role), totals in sorted(model.totals.items()):
                 yield (name, str(version), role), totals
+
+    def _of_log(self) -> Iterator[Any]:
+        families = {
+            "records": CounterMetricFamily("prediction_log_records", "Requests logged.", labels=("model",)),
+            "dropped": CounterMetricFamily("prediction_log_dropped", "Not logged: no room.", labels=("model",)),
+            "lost": CounterMetricFamily("prediction_log_lost", "Not logged: the disk failed.", labels=("model",)),
+        }
+        for name, log in self._gateway.keeper.log.models.items():
+            for field, family in families.items():
+                family.add_metric((name,), getattr(log, field))
+        yield from families.values()
 
     def _of_weights(self) -> Iterator[Any]:
         weights = GaugeMetricFamily("model_traffic_weight", "Share of traffic in effect.", labels=_LABELS)

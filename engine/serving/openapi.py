@@ -38,10 +38,30 @@ def document(models: Mapping[str, Signature | None]) -> dict[str, Any]:
         paths[f"/v1/models/{name}"] = _get(f"About {name}.")
         paths[f"/v1/models/{name}/predict"] = _post(f"Predictions of {name}.", own)
         paths[f"/v1/models/{name}/invocations"] = _post("MLflow's scoring payloads.", {"type": "object"})
+        paths[f"/v1/models/{name}/feedback"] = _post(f"What predictions of {name} turned out to be.", _FEEDBACK)
         paths[f"/v2/models/{name}"] = _get("Open Inference Protocol: about the model.")
         paths[f"/v2/models/{name}/ready"] = _get("Open Inference Protocol: whether it can answer.", {"503": "not yet"})
         paths[f"/v2/models/{name}/infer"] = _post("Open Inference Protocol: predictions.", {"type": "object"})
     return {"openapi": "3.1.0", "info": {"title": "engine", "version": __version__}, "paths": paths}
+
+
+_LABEL = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "actual": {"type": ["string", "number", "boolean"]}},
+    "required": ["id", "actual"],
+    "additionalProperties": False,
+}
+_FEEDBACK = {
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {"feedback": {"type": "array", "items": _LABEL, "minItems": 1}},
+            "required": ["feedback"],
+            "additionalProperties": False,
+        },
+        _LABEL,
+    ]
+}
 
 
 def _record(signature: Signature) -> dict[str, Any]:

@@ -25,24 +25,13 @@ from typing import NamedTuple
 
 from engine.serving import prediction_log_format as form
 from engine.serving.counting import Part as Place
+from engine.serving.settings import LogSettings
 from engine.serving.signature import Signature
 from engine.serving.wire import Reply, Request
 
 NEW, OPEN = ".new", ".log"  # how the names of segments end
 _TOLD_SECONDS = 60.0  # between two warnings of the same kind
 _log = logging.getLogger("engine.serving")
-
-
-@dataclass(frozen=True)
-class LogSettings:
-    """Times in seconds, sizes in bytes. `keep_*` bound the log of each model."""
-
-    flush_seconds: float = 0.5
-    max_pending: int = 32 << 20  # in memory, of each model
-    segment_bytes: int = 32 << 20
-    segment_seconds: float = 3600.0
-    keep_seconds: float = 30 * 86400.0
-    keep_bytes: int = 5 << 30
 
 
 class Ids:
@@ -77,7 +66,7 @@ class PredictionLog:
     def add(
         self,
         place: Place,
-        signature: Signature,
+        signature: Signature | None,
         asked: Request,
         reply: Reply,
         seconds: float,
@@ -86,6 +75,8 @@ class PredictionLog:
     ) -> int:
         """Take a request with its answer; returns the id of its first row. Many parameters: it is called for each."""
         number = self._ids.take(reply.rows or 1)
+        if signature is None:  # it was never ready
+            return number
         log = self.models.get(place.model)
         if log is None:
             log = self.models[place.model] = ModelLog(self.folder / place.model, self.settings)

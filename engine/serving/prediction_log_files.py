@@ -21,9 +21,10 @@ from typing import Any
 
 from engine.core.records import utc
 from engine.serving import prediction_log_format as form
-from engine.serving.prediction_log import NEW, OPEN, LogSettings, sync
+from engine.serving.prediction_log import NEW, OPEN, sync
 from engine.serving.prediction_log_actuals import Actuals
 from engine.serving.prediction_log_format import Part, Prediction
+from engine.serving.settings import LogSettings
 
 LOG = "log"  # the folder, in the gateway's own
 PARQUET = ".parquet"
@@ -31,6 +32,7 @@ _TEMPORARY = ".tmp"
 _LOCK = ".lock"
 _PARTS = "engine.parts"  # the key of Parquet's metadata
 _GROUP_ROWS = 20_000
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _LEFT_OVER_SECONDS = 60.0
 _COLUMNS = (
     "id", "at", "part", "generation", "version", "role", "weight", "way", "key", "latency", "features", "label",
@@ -254,14 +256,10 @@ def _table(pa: Any, rows: Sequence[tuple[int, Prediction]], schema: Any) -> Any:
     }
     columns["part"] = [number for number, _ in rows]
     columns["at"] = [form.time_of(int(row.id, 16)) for _, row in rows]
-    columns["features"] = [None if row.features is None else _text(row.features) for _, row in rows]
+    columns["features"] = [None if row.features is None else _encode(row.features) for _, row in rows]
     columns["label"] = [row.prediction if isinstance(row.prediction, str) else None for _, row in rows]
     columns["value"] = [None if isinstance(row.prediction, str) else row.prediction for _, row in rows]
     return pa.table({name: columns[name] for name in _COLUMNS}, schema=schema)
-
-
-def _text(features: Mapping[str, Any]) -> str:
-    return json.dumps(features, ensure_ascii=False, separators=(",", ":"))
 
 
 # ── retention ────────────────────────────────────────────────────────────────────────────────────────────────

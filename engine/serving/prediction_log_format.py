@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -257,6 +258,11 @@ def _scores(
 
 
 def _features(record: Record, part: Part) -> Sequence[Mapping[str, Any]] | None:
+    names = part.signature.names
+    listed = _as_objects(record)
+    if listed is not None:
+        with suppress(KeyError, TypeError):
+            return [{name: row[name] for name in names} for row in listed]
     from engine.serving.refusal import Refusal
 
     try:
@@ -265,4 +271,13 @@ def _features(record: Record, part: Part) -> Sequence[Mapping[str, Any]] | None:
         return None
     if rows.count != record.rows:
         return None
-    return [dict(zip(part.signature.names, values, strict=True)) for values in zip(*rows.columns, strict=True)]
+    return [dict(zip(names, values, strict=True)) for values in zip(*rows.columns, strict=True)]
+
+
+def _as_objects(record: Record) -> list[Any] | None:
+    """The rows of a payload that lists them as objects, None for others. The model's process has checked them."""
+    if record.form == OPEN_INFERENCE or record.status != 200:
+        return None
+    document = json.loads(record.asked)
+    found = next((document[name] for name in ("instances", "dataframe_records") if name in document), [document])
+    return found if isinstance(found, list) and len(found) == record.rows else None

@@ -19,7 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from engine.serving.prediction_log import LogSettings, PredictionLog
+from engine.serving.prediction_log import PredictionLog
+from engine.serving.settings import LogSettings
 
 _ASKED = struct.Struct("<IIB")  # lengths of the model's name and of the body; whether it is the last try
 _SAID = struct.Struct("<HI")  # status (0: ask again after a flush), length
@@ -96,7 +97,7 @@ class Keeper:
         await asyncio.get_running_loop().run_in_executor(None, self.log.close)
 
     def _names(self) -> list[str]:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             return sorted(path.name for path in self.log.folder.iterdir() if path.is_dir())
         return []
 
@@ -124,7 +125,11 @@ class Keeper:
         """Compact and delete, in a child."""
         if not models:
             return
-        process = await self._start(_TIDY, json.dumps(asdict(self._settings)), *models)
+        try:
+            process = await self._start(_TIDY, json.dumps(asdict(self._settings)), *models)
+        except OSError as error:
+            _log.warning("The prediction log cannot be compacted now: %s", error.strerror)
+            return
         try:
             if await process.wait():
                 _log.warning("The prediction log could not be compacted; it stays as it is, and is tried again")
@@ -135,9 +140,10 @@ class Keeper:
             raise
 
     async def _start(self, task: str, *more: str) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE if task == _TAKE else asyncio.subprocess.DEVNULL
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", __name__, task, str(self._folder.absolute()), *more,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd="/", start_new_session=True,
+            stdin=pipe, stdout=pipe, cwd="/", start_new_session=True,
         )  # fmt: skip
 
 
@@ -152,10 +158,14 @@ def main(argv: list[str]) -> int:
     """`argv`: the task, the gateway's folder; to tidy also the settings and the models."""
     task, folder, *more = argv
     if task == _TAKE:
-        return _serve(Path(folder), sys.stdin.buffer, sys.stdout.buffer)
+        with suppress(BrokenPipeError):
+            _serve(Path(folder), sys.stdin.buffer, sys.stdout.buffer)
+        return 0
     from engine.serving.prediction_log_files import tidy
 
-    os.nice(10)
+    os.nice(19)
+    with suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # only what predictions leave over
     settings, failed = LogSettings(**json.loads(more[0])), False
     for model in more[1:]:
         try:
@@ -166,7 +176,7 @@ def main(argv: list[str]) -> int:
     return int(failed)
 
 
-def _serve(folder: Path, asked: BinaryIO, said: BinaryIO) -> int:
+def _serve(folder: Path, asked: BinaryIO, said: BinaryIO) -> None:
     """Take feedback until the gateway is gone."""
     from engine.serving.feedback import Desk
 
@@ -180,7 +190,6 @@ def _serve(folder: Path, asked: BinaryIO, said: BinaryIO) -> int:
         text = json.dumps(document).encode()
         said.write(_SAID.pack(status, len(text)) + text)
         said.flush()
-    return 0
 
 
 def _take(desk: Any, body: bytes, *, last: bool) -> tuple[int, dict[str, Any]]:

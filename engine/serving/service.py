@@ -1,7 +1,7 @@
 """`engine serve` as a process: follows the state, listens, keeps its files up to date, drains when it is told to end.
 
 Files in its folder: `status.json` (what is ready and in effect, at least every second), `routes.json` (the last good
-snapshot) and `evidence.db`.
+snapshot), `evidence.db`, and the prediction log in `log/`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from engine.serving.evidence_file import EvidenceFile
 from engine.serving.fleet import Fleet
 from engine.serving.gateway import Gateway
 from engine.serving.http import Connection
+from engine.serving.prediction_log_keeper import Keeper
 from engine.serving.settings import Settings
 
 STATUS, ROUTES, EVIDENCE, LOCK = "status.json", "routes.json", "evidence.db", "lock"
@@ -83,11 +84,13 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         template = Template()
-        self._gateway = gateway = Gateway(self._settings, lambda: metrics.text(self._gateway, template))
+        keeper = Keeper(self._folder, self._settings.log)
+        self._gateway = gateway = Gateway(self._settings, keeper, lambda: metrics.text(self._gateway, template))
         self._fleet = gateway.fleet = Fleet(self._truth, template, self._settings, self._changed)
         server = await self._listen()
         template.start()
-        tasks = [loop.create_task(each) for each in (self._follow(), self._report(), self._flush(), self._sweep())]
+        work = (self._follow(), self._report(), self._flush(), self._sweep(), keeper.run())
+        tasks = [loop.create_task(each) for each in work]
         announce(self._address)
         stopped = loop.create_task(self._stop.wait())
         try:
@@ -98,6 +101,7 @@ class Service:
                 task.cancel()
             failures = await asyncio.gather(*tasks, return_exceptions=True)
             self._fleet.close()
+            await keeper.close()
             await loop.run_in_executor(None, template.close)
             self._write_evidence()
             with suppress(OSError):

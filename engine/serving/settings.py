@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """Of the prediction log. `keep_*` bound what is kept of each model."""
+
+    flush_seconds: float = 0.5
+    max_pending: int = 32 << 20  # in memory, of each model
+    segment_bytes: int = 32 << 20
+    segment_seconds: float = 3600.0
+    keep_seconds: float = 30 * 86400.0
+    keep_bytes: int = 5 << 30
 
 
 @dataclass(frozen=True)
@@ -29,3 +41,4 @@ class Settings:
     token: str | None = None
     certificate: str | None = None
     key: str | None = None
+    log: LogSettings = field(default_factory=LogSettings)
