@@ -95,7 +95,9 @@ def _labels(path: Path, id_column: str, actual_column: str) -> Sequence[Label]:
     except UnicodeDecodeError as error:
         raise _unreadable(path, 0, "the file is not UTF-8", "Save it as UTF-8.") from error
     except csv.Error as error:
-        raise _unreadable(path, rows.line_num, f"this is no CSV: {error}", "Quote values that hold a quote.") from error
+        raise _unreadable(
+            path, rows.reader.line_num, f"this is no CSV: {error}", "Quote values that hold a quote."
+        ) from error
     if mistakes:
         raise SpecError(mistakes[:_MOST_MISTAKES])
     return labels

@@ -249,8 +249,9 @@ class _Writer:
         with suppress(OSError):
             os.ftruncate(file, self._end)
         if not self._end:
-            with suppress(OSError):
-                self._path.unlink()
+            for path in (self._path, self._path.with_suffix(NEW)):
+                with suppress(OSError):
+                    path.unlink()
         os.close(file)
         self.closed = True
 

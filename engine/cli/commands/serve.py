@@ -28,6 +28,10 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--max-in-flight", default=256, show_default=True, type=click.IntRange(1), help="Predictions at once; more get 429."
 )
+@click.option(
+    "--log-days", default=30.0, show_default=True, type=click.FloatRange(0), help="Keep logged predictions so long."
+)
+@click.option("--log-size", default="5GiB", show_default=True, metavar="SIZE", help="And at most so much of a model.")
 @click.option("--token-file", type=_FILE, help="Ask for the token in this file: Authorization: Bearer TOKEN.")
 @click.option("--tls-cert", type=_FILE, help="Serve TLS with this certificate (PEM).")
 @click.option("--tls-key", type=_FILE, help="Its key (PEM), if it is in a file of its own.")
@@ -42,6 +46,8 @@ def command(
     deadline: float,
     memory: str | None,
     max_in_flight: int,
+    log_days: float,
+    log_size: str,
     token_file: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -49,6 +55,7 @@ def command(
 ) -> int:
     """Serve the endpoints: predictions over HTTP from what is live, following every change. Ends with SIGTERM."""
     from engine.app.serving import serve
+    from engine.serving.settings import LogSettings
     from engine.serving.settings import Settings as Limits
 
     limits = Limits(
@@ -56,11 +63,12 @@ def command(
         port=port,
         processes=processes,
         deadline=deadline,
-        memory=None if memory is None else _size(memory),
+        memory=None if memory is None else _size("--memory", memory),
         max_in_flight=max_in_flight,
         token=None if token_file is None else _token(token_file),
         certificate=None if tls_cert is None else str(tls_cert),
         key=None if tls_key is None else str(tls_key),
+        log=LogSettings(keep_seconds=log_days * 86400, keep_bytes=_size("--log-size", log_size)),
     )
     scheme = "http" if tls_cert is None else "https"
 
@@ -71,13 +79,13 @@ def command(
     return 0
 
 
-def _size(text: str) -> int:
+def _size(option: str, text: str) -> int:
     from engine.spec.units import parse_size
 
     try:
         return parse_size(text)
     except ValueError:
-        raise UsageError(f"--memory {text} is no size", remedy="Write it as 512MiB or 2GiB.") from None
+        raise UsageError(f"{option} {text} is no size", remedy="Write it as 512MiB or 2GiB.") from None
 
 
 def _token(path: Path) -> str:
