@@ -9,6 +9,7 @@ PYTHON := $(shell for p in python3.12 python3.11 python3.10 python3; do \
 VENV ?= .venv
 EXTRAS ?= all,dev
 CONSTRAINTS ?= .ci/constraints.txt
+TESTS ?= tests
 BIN := $(VENV)/bin
 # Tests wait for processes about half of their time.
 WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
@@ -20,7 +21,7 @@ demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" sh docs/demo.sh
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: lint types layers test
 
