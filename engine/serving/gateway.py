@@ -347,10 +347,10 @@ class _Call:
         self._gateway.in_flight -= 1
         seconds = monotonic() - self._started
         self._count(reply, seconds)
-        if self._first is not None:
-            assert route.candidate is not None
-            self._log(route.candidate, self._first, seconds, ASSIGNED)
         if reply.status == 200 or reply.status >= 500:
+            if self._first is not None:
+                assert route.candidate is not None
+                self._log(route.candidate, self._first, seconds, ASSIGNED)
             way = FORCED if self._forced else ASSIGNED if self._first is None else FELL_BACK
             number = self._log(slot, reply, seconds, way)
         if reply.status == 200:

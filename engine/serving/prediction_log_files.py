@@ -32,6 +32,7 @@ _TEMPORARY = ".tmp"
 _LOCK = ".lock"
 _PARTS = "engine.parts"  # the key of Parquet's metadata
 _GROUP_ROWS = 20_000
+_JOINED_AT_ONCE = 1000
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _LEFT_OVER_SECONDS = 60.0
 _COLUMNS = (
@@ -78,33 +79,29 @@ def read_log(
 ) -> Iterator[Prediction]:
     """The predictions of a model from `since` on and before `until`, oldest first, with what became known of them.
 
-    `folder` is the gateway's own. Memory holds one segment's rows at a time. What was answered in the last second may
-    not be there yet.
+    `folder` is the gateway's own. Memory holds one segment as it lies on the disk. What was answered in the last
+    second may not be there yet.
     """
     first = 0 if since is None else form.first_id(since)
     end = 1 << 128 if until is None else form.first_id(until)
+    rows = islice(_between(folder / LOG / model, first, end, newest_first=newest_first), limit)
     actuals = Actuals.in_folder(folder)
-    left = -1 if limit is None else limit
-    for rows in _by_segment(folder / LOG / model, first, end, newest_first=newest_first):
-        found = [row for row in rows if first <= int(row.id, 16) < end]
-        if newest_first:
-            found.reverse()
-        found = found[:left] if left >= 0 else found
-        left -= len(found) if left >= 0 else 0
-        yield from _joined(model, found, actuals)
-        if left == 0:
-            return
+    while some := list(islice(rows, _JOINED_AT_ONCE)):
+        yield from _joined(model, some, actuals)
 
 
-def _by_segment(folder: Path, first: int, end: int, *, newest_first: bool) -> Iterator[list[Prediction]]:
+def _between(folder: Path, first: int, end: int, *, newest_first: bool) -> Iterator[Prediction]:
     todo = segments(folder)
     while todo:
         segment = todo.pop(-1 if newest_first else 0)
         if segment.first >= end or _ends_before(segment, first):
             continue
+        read = _rows_of_parquet if segment.compacted else _rows_of_log
         try:
-            yield list(_rows(segment))
-        except FileNotFoundError:  # compacted, or gone for its age, since it was listed
+            for row in read(segment.path, first, newest_first=newest_first):
+                if first <= int(row.id, 16) < end:
+                    yield row
+        except FileNotFoundError:  # compacted, or gone for its age, since it was listed; nothing was read of it
             path = segment.path.with_suffix(PARQUET)
             if not segment.compacted and path.exists():
                 todo.insert(len(todo) if newest_first else 0, Segment(segment.first, path))
@@ -118,23 +115,29 @@ def _ends_before(segment: Segment, first: int) -> bool:
         return False
 
 
-def _rows(segment: Segment) -> Iterator[Prediction]:
-    if segment.compacted:
-        yield from _rows_of_parquet(segment.path)
-        return
+def _rows_of_log(path: Path, first: int, *, newest_first: bool) -> Iterator[Prediction]:
+    """Records before `first` are not taken apart; with few rows wanted, neither are the others."""
     parts: dict[int, Part] = {}
-    for _, payload in form.blocks(segment.path.read_bytes()):
-        for _, record in form.records(payload, parts):
-            yield from form.rows_of(record, parts[record.part])
+    found = [
+        record
+        for _, payload in form.blocks(path.read_bytes())
+        for _, record in form.records(payload, parts)
+        if record.number + record.rows > first
+    ]
+    for record in reversed(found) if newest_first else found:
+        rows = list(form.rows_of(record, parts[record.part]))
+        yield from reversed(rows) if newest_first else rows
 
 
-def _rows_of_parquet(path: Path) -> Iterator[Prediction]:
+def _rows_of_parquet(path: Path, _first: int, *, newest_first: bool) -> Iterator[Prediction]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         parts = parts_of(file.metadata.metadata)
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
+        groups = range(file.num_row_groups)
+        for group in reversed(groups) if newest_first else groups:
+            rows = file.read_row_group(group).to_pylist()
+            for row in reversed(rows) if newest_first else rows:
                 yield Prediction(
                     row["id"], utc(row["at"]), parts[row["part"]].model, row["generation"], row["version"],
                     row["role"], row["weight"], row["way"], row["key"], row["latency"],
@@ -149,10 +152,8 @@ def parts_of(metadata: Mapping[bytes, bytes]) -> dict[int, Part]:
 
 
 def _joined(model: str, rows: Sequence[Prediction], actuals: Actuals) -> Iterator[Prediction]:
-    if not rows:
-        return
-    ids = sorted((rows[0].id, rows[-1].id))
-    known = actuals.between(model, *ids)
+    ids = [row.id for row in rows]
+    known = actuals.between(model, min(ids), max(ids))
     for row in rows:
         found = known.get(row.id)
         yield row if found is None else replace(row, actual=found.actual, labelled_at=found.at)

@@ -49,23 +49,23 @@ class Keeper:
         self._clerk: asyncio.subprocess.Process | None = None
         self._asking = asyncio.Lock()
         self._waiting = 0
+        self._closed: set[str] = set()  # models with a segment to be compacted
 
     async def run(self) -> None:
         """Flush, and have closed segments compacted."""
         loop = asyncio.get_running_loop()
         tidying = loop.create_task(self._tidy(self._names()))
         due = loop.time() + _TIDY_SECONDS
-        todo: set[str] = set()
         try:
             while True:
                 await asyncio.sleep(self._settings.flush_seconds)
-                todo.update(await self.log.flush())
+                self._closed.update(await self.log.flush())
                 if loop.time() > due:
                     due = loop.time() + _TIDY_SECONDS
-                    todo.update(self._names())
-                if todo and tidying.done():
-                    tidying = loop.create_task(self._tidy(sorted(todo)))
-                    todo = set()
+                    self._closed.update(self._names())
+                if self._closed and tidying.done():
+                    tidying = loop.create_task(self._tidy(sorted(self._closed)))
+                    self._closed = set()
         finally:
             tidying.cancel()
             with suppress(asyncio.CancelledError):
@@ -80,7 +80,7 @@ class Keeper:
             async with self._asking:
                 status, text = await asyncio.wait_for(self._ask(model, body, last=False), _DEADLINE_SECONDS)
                 if status == 0:
-                    await self.log.flush()
+                    self._closed.update(await self.log.flush())
                     status, text = await asyncio.wait_for(self._ask(model, body, last=True), _DEADLINE_SECONDS)
         except (OSError, asyncio.IncompleteReadError, TimeoutError, asyncio.TimeoutError):
             await self._end_clerk()

@@ -45,7 +45,7 @@ class Lookup:
             counts.append(form.count_of(segment.first))
             listed.append(segment)
         found = {}
-        for id_ in ids:
+        for id_ in sorted(ids):  # each segment is looked into once
             number = form.id_number(id_)
             if number is None:
                 continue
