@@ -67,13 +67,14 @@ class Renderer:
 
     def reply(self, request: Request, rows: Rows, answers: Answers, start: int) -> Reply:
         """The reply to a request whose rows begin at `start` of the batch."""
-        end = start + rows.count
+        count = len(rows.table)
+        end = start + count
         text = self._text(request.form, answers, start, end, rows.id)
         if answers.scores is None:
-            return Reply(request.job, 200, rows.count, 0.0, 0.0, b"", text)
+            return Reply(request.job, 200, count, 0.0, 0.0, b"", text)
         scores = answers.scores[start:end]
         squares = sum([score * score for score in scores])
-        return Reply(request.job, 200, rows.count, sum(scores), squares, answers.bins[start:end], text)
+        return Reply(request.job, 200, count, sum(scores), squares, answers.bins[start:end], text)
 
     def _text(self, form: int, answers: Answers, start: int, end: int, id_: str | None) -> bytes:
         predictions = answers.predictions[start:end]

@@ -99,11 +99,11 @@ class Answerer:
             except Refusal as refusal:
                 refused.append(_refused(request, refusal))
                 continue
-            if waiting and waiting + rows.count > _MOST_ROWS:
+            if waiting and waiting + len(rows.table) > _MOST_ROWS:
                 yield from self._predicted(batch)
                 batch, waiting = [], 0
             batch.append((request, rows))
-            waiting += rows.count
+            waiting += len(rows.table)
         if refused:
             yield refused
         if batch:
@@ -123,27 +123,22 @@ class Answerer:
     def _not_answered(self, request: Request, rows: Rows) -> Reply:
         """What to say of a request at which the model raised; called while the exception is handled."""
         try:
-            check_values(self._signature, rows.columns)
+            check_values(self._signature, list(zip(*rows.table, strict=True)))
         except Refusal as refusal:
             return _refused(request, refusal)
         traceback.print_exc()
         return _failed(request, "the model failed")
 
     def _together(self, batch: Sequence[tuple[Request, Rows]]) -> list[Reply]:
-        count = sum(rows.count for _, rows in batch)
-        if len(batch) == 1:
-            columns = batch[0][1].columns
-        else:
-            columns = [
-                [value for part in parts for value in part]
-                for parts in zip(*(rows.columns for _, rows in batch), strict=True)
-            ]
-        found, probabilities = self._answering.answers(dict(zip(self._signature.names, columns, strict=True)), count)
+        table = batch[0][1].table if len(batch) == 1 else [row for _, rows in batch for row in rows.table]
+        count = len(table)
+        columns = dict(zip(self._signature.names, zip(*table, strict=True), strict=True))
+        found, probabilities = self._answering.answers(columns, count)
         answers = self._renderer.checked(found, probabilities, count)
         replies, start = [], 0
         for request, rows in batch:
             replies.append(self._renderer.reply(request, rows, answers, start))
-            start += rows.count
+            start += len(rows.table)
         return replies
 
 

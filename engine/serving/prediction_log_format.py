@@ -269,9 +269,9 @@ def _features(record: Record, part: Part) -> Sequence[Mapping[str, Any]] | None:
         rows = part.reader.read(Request(0, record.form, record.head, record.asked))
     except Refusal:
         return None
-    if rows.count != record.rows:
+    if len(rows.table) != record.rows:
         return None
-    return [dict(zip(names, values, strict=True)) for values in zip(*rows.columns, strict=True)]
+    return [dict(zip(names, values, strict=True)) for values in rows.table]
 
 
 def _as_objects(record: Record) -> list[Any] | None:
