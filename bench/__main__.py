@@ -55,7 +55,7 @@ def describe(home: Path) -> str:
 
     lines = [f"engine's modules are compiled; Python {platform.python_version()}, {os.cpu_count()} CPUs"]
     for name, path in peers.found(home).items():
-        lines.append(f"{name}: {path or 'not installed, skipped (python -m bench setup installs dvc)'}")
+        lines.append(f"{name}: {path or 'not installed, skipped (python -m bench setup installs all but terraform)'}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
-"""The tools that engine is compared with, each optional: DVC in an environment of its own, Terraform from the PATH.
+"""The tools that engine is compared with, each optional: Terraform from the PATH, others in environments of their own.
 
-`set_up` makes DVC's environment, with its modules compiled. Projects for both are made here too: Terraform's of
+`set_up` makes those environments, with their modules compiled. Projects for both are made here too: Terraform's of
 built-in `terraform_data` resources, so that no provider is downloaded, DVC's of four small stages.
 """
 
@@ -12,33 +12,53 @@ from pathlib import Path
 
 from bench.measure import Command, run_once
 
-DVC_REQUIREMENT = "dvc>=3.60"
+# MLServer does not start with uvloop 0.22. What unpickles our models has our version of scikit-learn.
+ENVIRONMENTS = {
+    "dvc": ("dvc>=3.60",),
+    "asgi": ("fastapi>=0.115", "uvicorn>=0.34", "uvloop", "httptools", "scikit-learn=={sklearn}", "pandas"),
+    "mlserver": ("mlserver>=1.7", "mlserver-sklearn>=1.7", "uvloop<0.22", "scikit-learn=={sklearn}", "pandas"),
+    "bentoml": ("bentoml>=1.4", "scikit-learn=={sklearn}", "pandas"),
+}
+_COMMANDS = {"dvc": "dvc", "asgi": "uvicorn", "mlserver": "mlserver", "bentoml": "bentoml"}
 
 
 def set_up(home: Path) -> str:
-    """Install DVC under `home`; what there is now, in words. Raises CommandError if the installation fails."""
-    target = home / "dvc"
-    if find_dvc(home) is None:
-        uv = shutil.which("uv")
-        if uv:
-            run([uv, "venv", "--quiet", "--python", sys.executable, str(target)], home)
-            python = str(target / "bin" / "python")
-            run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, DVC_REQUIREMENT], home)
-        else:
-            run([sys.executable, "-m", "venv", str(target)], home)
-            run([str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", DVC_REQUIREMENT], home)
+    """Install what is missing under `home`; what there is now, in words. Raises CommandError if it fails."""
+    from sklearn import __version__ as sklearn
+
+    for name, requirements in ENVIRONMENTS.items():
+        if found(home)[name] is None:
+            install(home / name, [each.format(sklearn=sklearn) for each in requirements])
     return "\n".join(f"{name}: {path or 'not installed'}" for name, path in found(home).items())
+
+
+def install(target: Path, requirements: list[str]) -> None:
+    """An environment with these packages. Raises CommandError."""
+    home, uv = target.parent, shutil.which("uv")
+    python = str(target / "bin" / "python")
+    if uv:
+        run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(target)], home)
+        run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *requirements], home)
+    else:
+        run([sys.executable, "-m", "venv", "--clear", str(target)], home)
+        run([python, "-m", "pip", "install", "--quiet", *requirements], home)
 
 
 def found(home: Path) -> dict[str, str | None]:
     """Every peer and where it is."""
-    return {"dvc": find_dvc(home), "terraform": find_terraform()}
+    there = {name: find(home, name) for name in ENVIRONMENTS}
+    return {**there, "dvc": find_dvc(home), "terraform": find_terraform()}
+
+
+def find(home: Path, name: str) -> str | None:
+    """The command of an environment that was made here, None if there is none."""
+    inside = home / name / "bin" / _COMMANDS[name]
+    return str(inside) if inside.exists() else None
 
 
 def find_dvc(home: Path) -> str | None:
     """DVC's command, None if it is not installed."""
-    inside = home / "dvc" / "bin" / "dvc"
-    return str(inside) if inside.exists() else shutil.which("dvc")
+    return find(home, "dvc") or shutil.which("dvc")
 
 
 def find_terraform() -> str | None:

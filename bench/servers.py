@@ -86,8 +86,8 @@ def servers(model: Model, project: Path, home: Path) -> tuple[list[Server], list
         Server(
             MLSERVER, [_in(home, "mlserver", "mlserver"), "start", "."], f"/v2/models/{model.name}/infer",
             _tensors(model.row), model.mlserver,
-            {**here, "MLSERVER_HTTP_PORT": "{port}", "MLSERVER_GRPC_PORT": "{port+1}", "MLSERVER_METRICS_PORT": "{port+2}",
-             "MLSERVER_HOST": "127.0.0.1", "MLSERVER_DEBUG": "false"},
+            {**here, "MLSERVER_HTTP_PORT": "{port}", "MLSERVER_GRPC_PORT": "{port+1}",
+             "MLSERVER_METRICS_PORT": "{port+2}", "MLSERVER_HOST": "127.0.0.1", "MLSERVER_DEBUG": "false"},
         ),
         Server(
             BENTOML, [_in(home, "bentoml", "bentoml"), "serve", "serve_bentoml:Predictor", *http], "/predict",
@@ -121,8 +121,8 @@ class Running:
     def ask(self, body: bytes | None = None) -> Any:
         """The answer to a payload. Raises OSError."""
         head = {"content-type": "application/json"}
-        request = urllib.request.Request(self.url, body or self.server.body, head)  # noqa: S310 - our own, http
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        request = urllib.request.Request(self.url, body or self.server.body, head)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
 
     def load(self, scratch: Path, connections: int, seconds: int, headers: Mapping[str, str] = {}) -> Load:

@@ -1,8 +1,8 @@
 """One row a request from 1, 8 and 32 connections: our gateway beside other servers of the same models.
 
 All servers of a model run at once and are loaded in turns by wrk, one thread of which costs a few microseconds a
-request. A figure of proportion is the median of those within the turns. Beside the rate stands the processor time of all of
-a server's processes for a request, which other work on the machine moves less.
+request. A figure of proportion is the median of those within the turns. Beside the rate stands the processor time of
+all of a server's processes for a request, which other work on the machine moves less.
 """
 
 from __future__ import annotations
@@ -18,11 +18,25 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.compiled import FOREST, LINEAR, table
+from bench.measure import CommandError
 from bench.options import Options
 from bench.projects import apply_project, is_up_to_date
 from bench.report import Report
-from bench.servers import BENTOML, ECHO, FASTAPI, MLFLOW, MLSERVER, OURS, Load, Model, Running, servers, started
-from bench.servers import has_wrk, median_of
+from bench.servers import (
+    BENTOML,
+    ECHO,
+    FASTAPI,
+    MLFLOW,
+    MLSERVER,
+    OURS,
+    Load,
+    Model,
+    Running,
+    has_wrk,
+    median_of,
+    servers,
+    started,
+)
 
 CONNECTIONS = (1, 8, 32)
 SECONDS = 2
@@ -150,7 +164,12 @@ def _compare(
     if missing:
         report.notes.append(f"not installed, skipped: {', '.join(missing)} (python -m bench setup)")
     with ExitStack() as stack:
-        running = [stack.enter_context(started(each, scratch / f"{each.name}.log")) for each in there]
+        running = [stack.enter_context(started(there[0], scratch / f"{OURS}.log"))]
+        for each in there[1:]:
+            try:
+                running.append(stack.enter_context(started(each, scratch / f"{each.name}.log")))
+            except CommandError as error:
+                report.notes.append(f"{title}: skipped: {error}")
         difference = largest_difference(running[0], project, model.name)
         report.compare(f"{title}: largest difference to scikit-learn's probabilities", difference, 1e-9, "")
         for each in running:
