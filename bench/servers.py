@@ -26,7 +26,7 @@ from bench.projects import ENGINE
 
 ROOT = Path(__file__).parent.parent
 OURS, ECHO = "engine", "ASGI echo without a model"
-FASTAPI, MLFLOW, MLSERVER, BENTOML = "FastAPI", "mlflow models serve", "MLServer", "BentoML"
+FASTAPI, ARRAYS, MLFLOW, MLSERVER, BENTOML = "FastAPI", "FastAPI, arrays", "mlflow models serve", "MLServer", "BentoML"
 _START_SECONDS = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 Row = Mapping[str, Any]
@@ -34,10 +34,14 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is served: a joblib file for peers, a folder for each of those that want one, and a row."""
+    """A model that is served: a joblib file for peers, a folder for each of those that want one, and a row.
+
+    `arrays` is a joblib file of the same kind of model without column names, for a peer that does without data frames.
+    """
 
     name: str
     file: Path
+    arrays: Path | None
     mlflow: Path
     mlserver: Path
     row: Row
@@ -94,6 +98,10 @@ def servers(model: Model, project: Path, home: Path) -> tuple[list[Server], list
             instances, SCRIPTS, {**here, "BENTOML_HOME": str(home / "bentoml-home"), "BENTOML_DO_NOT_TRACK": "1"},
         ),
     ]  # fmt: skip
+    if model.arrays is not None:
+        plain = json.dumps({"instances": [list(model.row.values())]}).encode()
+        env = {**here, "ARRAYS": str(model.arrays)}
+        known.insert(3, Server(ARRAYS, [*uvicorn, "serve_fastapi:app"], "/predict_arrays", plain, home, env))
     there = [server for server in known if Path(server.argv[0]).exists()]
     return there, [server.name for server in known if server not in there]
 

@@ -23,6 +23,7 @@ from bench.options import Options
 from bench.projects import apply_project, is_up_to_date
 from bench.report import Report
 from bench.servers import (
+    ARRAYS,
     BENTOML,
     ECHO,
     FASTAPI,
@@ -49,8 +50,8 @@ TITLES = {
 }
 # The most time a request may take at 8 connections, in proportion to a peer's.
 MOST = {
-    "linear": {MLFLOW: 1 / 12, FASTAPI: 1 / 4, ECHO: 1 / 0.4},
-    "forest": {MLFLOW: 1 / 40, FASTAPI: 1 / 20},
+    "linear": {MLFLOW: 1 / 12, FASTAPI: 1 / 4, ARRAYS: 1 / 4, ECHO: 1 / 0.4},
+    "forest": {MLFLOW: 1 / 40, FASTAPI: 1 / 20, ARRAYS: 1 / 20},
     "mixed": {MLFLOW: 1 / 12, FASTAPI: 1 / 4},
 }
 _CHECKED = 200  # rows whose answers are compared with scikit-learn's
@@ -104,7 +105,8 @@ def model_of(project: Path, name: str) -> Model:
     loaded = _loaded(project, name)
     folder = project / "peers" / name
     row = _rows(name)[0]
-    model = Model(name, folder / "model.joblib", folder / "mlflow", folder / "mlserver", row)
+    arrays = folder / "arrays.joblib" if MODELS[name][1] == "numbers" else None
+    model = Model(name, folder / "model.joblib", arrays, folder / "mlflow", folder / "mlserver", row)
     if not model.file.exists():
         model.mlserver.mkdir(parents=True)
         mlflow.sklearn.save_model(
@@ -116,8 +118,21 @@ def model_of(project: Path, name: str) -> Model:
             "parameters": {"uri": str(model.file)},
         }
         (model.mlserver / "model-settings.json").write_text(json.dumps(settings))
+        if arrays is not None:
+            joblib.dump(_of_arrays(loaded, name), arrays)
         joblib.dump(loaded.predictor, model.file)
     return model
+
+
+def _of_arrays(loaded: Any, name: str) -> Any:
+    """The estimator with the same parameters behind a scaler, fitted to arrays."""
+    from sklearn.base import clone
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    frame, _, target = table(MODELS[name][1], ROWS)
+    pipeline = make_pipeline(StandardScaler(), clone(loaded.predictor.steps[-1][1]))
+    return pipeline.fit(frame.to_numpy(), target.to_numpy())
 
 
 def _loaded(project: Path, name: str) -> Any:
@@ -203,7 +218,7 @@ def _tell(report: Report, what: str, model: str, connections: int, found: dict[R
     for name, loads in by_name.items():
         if name == OURS:
             continue
-        default = 1.0 if name in (FASTAPI, MLFLOW, MLSERVER, BENTOML) else None
+        default = 1.0 if name in (FASTAPI, ARRAYS, MLFLOW, MLSERVER, BENTOML) else None
         most = MOST[model].get(name, default) if connections == 8 else default
         pairs = list(zip(ours, loads, strict=True))
         time_ratio = statistics.median(theirs.rate / own.rate for own, theirs in pairs)
