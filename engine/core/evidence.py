@@ -18,7 +18,8 @@ class Tally:
     `errors` are requests that this release failed (an exception, a time-out, no number, a dead process); `fallbacks`
     those of them that another release answered. Sums of latency are over successes: seconds, their squares, their
     natural logarithms and the squares of these. `scores` counts `scored` rows in equal bins of the score's range, the
-    outer ones open. `labelled` to `loss_squares` come from feedback.
+    outer ones open. `labelled` to `loss_squares` come from feedback; of a
+    shadow, `labelled` counts the copies that were compared with the answer that was given, `correct` those alike.
     """
 
     model: str

@@ -99,6 +99,11 @@ class Slot:
             for place in reply.bins:
                 self._scores[place] += 1
 
+    def compared(self, *, same: bool) -> None:
+        """Its answer to a copy was held against the answer that was given."""
+        self._compared += 1
+        self._same += same
+
     def answered(self, reply: Reply, seconds: float) -> None:
         """It answered; for the metrics alone, when the request was forced to it or fell back to it."""
         totals = self.totals
@@ -124,7 +129,7 @@ class Slot:
 
     def take(self, at: str) -> Tally | None:
         """What was counted since the last time; None if that is nothing."""
-        if not self._requests:
+        if not (self._requests or self._compared):
             return None
         tally = Tally(
             *self.part, at,
@@ -132,6 +137,7 @@ class Slot:
             fallbacks=self._fallbacks, latency_sum=self._latency_sum, latency_squares=self._latency_squares,
             log_sum=self._log_sum, log_squares=self._log_squares, scores=tuple(self._scores),
             score_sum=self._score_sum, score_squares=self._score_squares,
+            labelled=self._compared, correct=self._same,
         )  # fmt: skip
         self._clear()
         return tally
@@ -142,6 +148,7 @@ class Slot:
             self._new_keys += 1
 
     def _clear(self) -> None:
+        self._compared = self._same = 0
         self._requests = self._new_keys = self._errors = self._error_keys = self._fallbacks = 0
         self._latency_sum = self._latency_squares = self._log_sum = self._log_squares = 0.0
         self._scores = [0] * BINS

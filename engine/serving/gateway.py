@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, quote, unquote
 
 from engine import __version__
 from engine.serving import openapi
+from engine.serving.copies import Copy, copy_to
 from engine.serving.counting import Slot
 from engine.serving.fleet import Fleet
 from engine.serving.http import Connection, Request
@@ -36,7 +37,6 @@ _OPEN = frozenset({b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/rea
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _CANDIDATES_SHARE = 0.5  # of the deadline; the rest is for the stable release
 _MOST_TO_PARSE = 256 << 10  # bytes of a body that are parsed here for a key; beyond it everybody would wait
-_MOST_COPIES = 64  # that may wait for a shadow
 _RETRY = b"retry-after: 1\r\n"
 _JSON = b"content-type: application/json\r\n"
 
@@ -204,10 +204,11 @@ class Gateway:
                 return
             _Call(self, request, route, slot, form, head, None, forced=True)
             return
+        copy = None
         if route.shadow is not None and random.random() < route.mirror:  # noqa: S311 - a share of traffic, no secret
-            _mirror(route.shadow, form, head, request.body, self.settings.deadline)
+            copy = copy_to(route.shadow, form, head, request.body, self.settings.deadline)
         if route.candidate is None:
-            _Call(self, request, route, route.stable, form, head, None, forced=False)
+            _Call(self, request, route, route.stable, form, head, None, forced=False, copy=copy)
             return
         key = headers.get(b"x-routing-key")
         if key is None and route.id_column is not None:
@@ -312,7 +313,19 @@ class Gateway:
 class _Call:
     """One prediction on its way."""
 
-    __slots__ = ("_first", "_forced", "_form", "_gateway", "_head", "_key", "_request", "_route", "_slot", "_started")
+    __slots__ = (
+        "_copy",
+        "_first",
+        "_forced",
+        "_form",
+        "_gateway",
+        "_head",
+        "_key",
+        "_request",
+        "_route",
+        "_slot",
+        "_started",
+    )
 
     def __init__(
         self,
@@ -325,7 +338,9 @@ class _Call:
         key: int | None,
         *,
         forced: bool,
+        copy: Copy | None = None,
     ) -> None:
+        self._copy = copy
         self._gateway, self._request, self._route, self._slot = gateway, request, route, slot
         self._form, self._head, self._key, self._forced = form, head, key, forced
         self._first: Reply | None = None  # the candidate's, when it was no answer
@@ -347,6 +362,8 @@ class _Call:
         self._gateway.in_flight -= 1
         seconds = monotonic() - self._started
         self._count(reply, seconds)
+        if self._copy is not None:
+            self._copy.given(reply)
         if reply.status == 200 or reply.status >= 500:
             if self._first is not None:
                 assert route.candidate is not None
@@ -402,21 +419,6 @@ class _Call:
         document = json.loads(reply.body)
         code = "BAD_REQUEST" if reply.status < 500 else "INTERNAL_ERROR"
         return json.dumps({"error_code": code, "message": document["error"], **document}).encode()
-
-
-def _mirror(shadow: Slot, form: int, head: int, body: bytes, deadline: float) -> None:
-    """Have the shadow answer a copy, for the tallies alone; not while it is behind."""
-    if shadow.pool.waiting >= _MOST_COPIES:
-        return
-    started = monotonic()
-
-    def done(reply: Reply) -> None:
-        if reply.status == 200:
-            shadow.succeeded(reply, monotonic() - started, None)
-        elif reply.status >= 500:
-            shadow.failed(None, fell_back=False)
-
-    shadow.pool.submit(Job(form, head, body, started + deadline, done))
 
 
 @lru_cache(maxsize=256)

@@ -1,33 +1,36 @@
-"""Two releases share the traffic until a test has an answer: `{strategy: ab_test, metric: conversion}`."""
+"""Two releases share the traffic until a test has an answer: `{strategy: ab_test, metric: accuracy}`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from engine.core.rollout import Stage, Strategy
-from engine.spec.fields import Seconds, Share, StrategyBlock, Text
+from engine.spec.fields import Seconds, Share, StrategyBlock
 
 
 class Block(StrategyBlock):
     """`deployment: {strategy: ab_test, metric, traffic, …}`."""
 
-    supported: ClassVar[bool] = False
-
     strategy: Literal["ab_test"]
     """Both releases serve until the test ends or its time is up."""
-    metric: Text
-    """What decides: a metric, or the name of a reported outcome."""
+    metric: Literal["accuracy", "squared_error", "errors", "latency"]
+    """What decides; accuracy (of classes) and squared_error (of numbers) need actual values as feedback."""
     traffic: Share = 0.5
     """The share of traffic that the candidate gets."""
     alpha: Share = 0.05
-    """The rate of false winners."""
+    """The rate of false answers, however often it is looked at."""
+    min_requests: Annotated[int, Field(ge=1, le=10**9)] = 500
+    """Requests that the candidate must have answered before somebody wins."""
     max_duration: Seconds | None = None
-    """When to end without an answer."""
+    """When to end without an answer: then the candidate is sent away."""
 
 
 def strategy_of(block: Mapping[str, Any]) -> Strategy:
     """One stage at a fixed share, ended by the test or by its time."""
     limit = None if block["max_duration"] is None else float(block["max_duration"])
     stage = Stage(float(block["traffic"]), limit=limit)
-    return Strategy("ab_test", (stage,), analysis={"metric": block["metric"], "alpha": block["alpha"]})
+    analysis = {name: block[name] for name in ("metric", "alpha", "min_requests")}
+    return Strategy("ab_test", (stage,), analysis=analysis)

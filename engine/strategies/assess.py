@@ -52,7 +52,7 @@ class Assessment:
 
 
 @dataclass(frozen=True)
-class _Moment:
+class Moment:
     """Both releases at one weight and time."""
 
     weight: float
@@ -61,14 +61,15 @@ class _Moment:
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """What a guardrail may look at."""
 
-    moments: Sequence[_Moment]
+    moments: Sequence[Moment]
     settings: Mapping[str, Any]
     alpha: float
 
     def total(self, role: str, name: str) -> float:
+        """The sum of a column over the tallies of "stable" or "candidate"."""
         return float(sum(getattr(getattr(moment, role), name) for moment in self.moments))
 
 
@@ -76,31 +77,32 @@ def assess(rollout: Rollout, tallies: Iterable[Tally]) -> Assessment:
     """Judge the candidate by all that was counted since the rollout began."""
     settings = {**DEFAULTS, **{k: v for k, v in (rollout.strategy.analysis or {}).items() if v is not None}}
     counted = [tally for tally in tallies if tally.generation >= rollout.first_generation]
-    moments = _moments(rollout, counted)
+    moments = moments_of(rollout, counted)
     mine = [tally for tally in counted if tally.version == rollout.candidate and tally.role == "candidate"]
     requests = sum(tally.requests for tally in mine if tally.generation >= rollout.stage_generation)
     deciding = [name for name in settings["guardrails"] if name not in settings["report_only"]]
     shares = share_alpha(settings["alpha"], dict.fromkeys(deciding, 1.0))
     found = [_guardrail(name, moments, settings, shares[name], decides=True) for name in deciding]
     found += [_guardrail(name, moments, settings, settings["alpha"], decides=False) for name in settings["report_only"]]
-    found.append(_split(moments))
+    found.append(split(moments))
     needed = int(settings["min_requests"])
-    verdict, why = _conclusion(found, requests, needed)
+    verdict, why = conclusion(found, requests, needed)
     return Assessment(verdict, why, tuple(found), requests, needed)
 
 
-def _conclusion(found: Sequence[Guardrail], requests: int, needed: int) -> tuple[Verdict, str]:
+def conclusion(found: Sequence[Guardrail], requests: int, needed: int, unit: str = "requests") -> tuple[Verdict, str]:
+    """The verdict of all guardrails that decide, and why."""
     deciding = [each for each in found if each.decides]
     verdict = worst(each.verdict for each in deciding)
     said = "; ".join(each.text for each in deciding if each.verdict is verdict)
     if verdict in (Verdict.FAIL, Verdict.ERROR):
         return verdict, said
     if requests < needed:
-        return Verdict.INCONCLUSIVE, f"{requests:,} of {needed:,} requests in this stage"
+        return Verdict.INCONCLUSIVE, f"{requests:,} of {needed:,} {unit} in this stage"
     return verdict, said if verdict is Verdict.INCONCLUSIVE else "every guardrail holds"
 
 
-def _moments(rollout: Rollout, tallies: Sequence[Tally]) -> list[_Moment]:
+def moments_of(rollout: Rollout, tallies: Sequence[Tally]) -> list[Moment]:
     """Pairs of what both releases did at the same generation and time, in the order of time."""
     pairs: dict[tuple[int, str, float], dict[str, Tally]] = {}
     versions = {"stable": rollout.base, "candidate": rollout.candidate}
@@ -110,7 +112,7 @@ def _moments(rollout: Rollout, tallies: Sequence[Tally]) -> list[_Moment]:
     moments = []
     for (generation, at, weight), by_role in sorted(pairs.items()):
         none = {role: Tally(rollout.model, generation, version, role, weight, at) for role, version in versions.items()}
-        moments.append(_Moment(weight, **{**none, **by_role}))
+        moments.append(Moment(weight, **{**none, **by_role}))
     return moments
 
 
@@ -118,13 +120,13 @@ def _moments(rollout: Rollout, tallies: Sequence[Tally]) -> list[_Moment]:
 
 
 def _guardrail(
-    name: str, moments: Sequence[_Moment], settings: Mapping[str, Any], alpha: float, *, decides: bool
+    name: str, moments: Sequence[Moment], settings: Mapping[str, Any], alpha: float, *, decides: bool
 ) -> Guardrail:
-    verdict, text = GUARDRAILS[name](_Case(moments, settings, alpha))
+    verdict, text = GUARDRAILS[name](Case(moments, settings, alpha))
     return Guardrail(name, verdict, text, decides)
 
 
-def _errors(case: _Case) -> tuple[Verdict, str]:
+def _errors(case: Case) -> tuple[Verdict, str]:
     """Relative risk by the conditional e-process; or so few errors that their rate is surely small."""
     from engine.stats.error_process import ErrorBatch, error_evidence, error_rate_upper
 
@@ -134,7 +136,7 @@ def _errors(case: _Case) -> tuple[Verdict, str]:
     keys, errors = int(case.total("candidate", "keys")), int(case.total("candidate", "error_keys"))
     rate = error_rate_upper(max(keys, errors), errors, case.alpha)
     upper = evidence.upper(case.alpha)
-    counted = f"errors: {errors:,} of {keys:,} ({_share(errors, keys)}), stable {_stable_rate(case)}"
+    counted = f"errors: {errors:,} of {keys:,} ({share_text(errors, keys)}), stable {_stable_rate(case)}"
     if evidence.harmful(case.alpha):
         lower = evidence.lower(case.alpha)
         return Verdict.FAIL, f"{counted}: surely more than {max(lower, 1):.3g} times as many"
@@ -145,19 +147,20 @@ def _errors(case: _Case) -> tuple[Verdict, str]:
     return Verdict.INCONCLUSIVE, f"{counted}: up to {rate:.2%}, at most {case.settings['max_error_rate']:.2%} is wanted"
 
 
-def _stable_rate(case: _Case) -> str:
-    return _share(case.total("stable", "error_keys"), case.total("stable", "keys"))
+def _stable_rate(case: Case) -> str:
+    return share_text(case.total("stable", "error_keys"), case.total("stable", "keys"))
 
 
-def _share(part: float, whole: float) -> str:
+def share_text(part: float, whole: float) -> str:
+    """`1.25%`; none of nothing."""
     return f"{part / whole:.2%}" if whole else "none"
 
 
-def _latency(case: _Case) -> tuple[Verdict, str]:
+def latency(case: Case) -> tuple[Verdict, str]:
     """Ratio of geometric means, and the difference of means: too small a difference is none."""
     most = case.settings["max_latency_ratio"]
-    ratio = _difference(case, "log_sum", "log_squares", _answered).as_ratio()
-    seconds = _difference(case, "latency_sum", "latency_squares", _answered)
+    ratio = difference(case, "log_sum", "log_squares", answered).as_ratio()
+    seconds = difference(case, "latency_sum", "latency_squares", answered)
     if ratio.estimate is None or seconds.estimate is None:
         return Verdict.INCONCLUSIVE, "latency: too few requests"
     said = f"latency: {ratio.estimate:.2f} × the stable one ({ratio.low:.2f}–{ratio.high:.2f})"
@@ -168,11 +171,12 @@ def _latency(case: _Case) -> tuple[Verdict, str]:
     return Verdict.INCONCLUSIVE, f"{said}: at most {most:g} × is wanted"
 
 
-def _answered(tally: Tally) -> int:
+def answered(tally: Tally) -> int:
+    """Requests with a latency."""
     return tally.requests - tally.errors
 
 
-def _prediction_shift(case: _Case) -> tuple[Verdict, str]:
+def _prediction_shift(case: Case) -> tuple[Verdict, str]:
     """Whether both releases give the same predictions as often."""
     from engine.stats.shift import LARGE, ScoreBatch, shift
 
@@ -187,25 +191,27 @@ def _prediction_shift(case: _Case) -> tuple[Verdict, str]:
     return Verdict.INCONCLUSIVE, f"{said}: too few to tell"
 
 
-def _accuracy(case: _Case) -> tuple[Verdict, str]:
+def _accuracy(case: Case) -> tuple[Verdict, str]:
     """Difference of the shares that were right, of those predictions whose actual value is known."""
     most = case.settings["max_drop"]
-    difference = _difference(case, "correct", "correct", _labelled, span=1.0)
-    if difference.estimate is None:
+    found = difference(case, "correct", "correct", labelled, span=1.0)
+    if found.estimate is None:
         return Verdict.INCONCLUSIVE, f"accuracy: {int(case.total('candidate', 'labelled')):,} labels"
-    said = f"accuracy: {difference.estimate:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
-    if difference.high < -most:
+    said = f"accuracy: {found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    if found.high < -most:
         return Verdict.FAIL, f"{said}: surely more than {most:g} lower"
-    if difference.low >= -most:
+    if found.low >= -most:
         return Verdict.PASS, said
     return Verdict.INCONCLUSIVE, f"{said}: at most {most:g} lower is wanted"
 
 
-def _labelled(tally: Tally) -> int:
+def labelled(tally: Tally) -> int:
+    """Predictions whose actual value is known."""
     return tally.labelled
 
 
-def _difference(case: _Case, total: str, squares: str, count: Callable[[Tally], int], span: float = 0.0) -> Any:
+def difference(case: Case, total: str, squares: str, count: Callable[[Tally], int], span: float = 0.0) -> Any:
+    """Bounds of the candidate's mean minus the stable release's, each at level `alpha`; of columns of the tallies."""
     from engine.stats.confidence_sequence import MeanBatch, Moments, difference_bounds
 
     def moments(tally: Tally) -> Moments:
@@ -215,7 +221,7 @@ def _difference(case: _Case, total: str, squares: str, count: Callable[[Tally], 
     return difference_bounds(batches, 2 * case.alpha, "both", span=span)
 
 
-def _split(moments: Sequence[_Moment]) -> Guardrail:
+def split(moments: Sequence[Moment]) -> Guardrail:
     """Whether requests went where they were meant to go."""
     from engine.stats.sample_ratio import ShareBatch, sample_ratio
 
@@ -229,9 +235,9 @@ def _split(moments: Sequence[_Moment]) -> Guardrail:
     return Guardrail("split", Verdict.PASS, said)
 
 
-GUARDRAILS: Mapping[str, Callable[[_Case], tuple[Verdict, str]]] = {
+GUARDRAILS: Mapping[str, Callable[[Case], tuple[Verdict, str]]] = {
     "errors": _errors,
-    "latency": _latency,
+    "latency": latency,
     "prediction_shift": _prediction_shift,
     "accuracy": _accuracy,
 }

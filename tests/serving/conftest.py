@@ -103,7 +103,7 @@ def gateway(_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def live(gateway: Gateway) -> Gateway:
     """The shared gateway with release 1 alone in effect, and no evidence yet."""
-    after = set_endpoint(gateway.folder, stable=1, candidate=None, weight=0.0)
+    after = set_endpoint(gateway.folder, stable=1, candidate=None, weight=0.0, mirror=0.0)
     gateway.wait(lambda: gateway.model()["generation"] == after.generation)
     gateway.effective(stable=1)
     gateway.since = after.generation

@@ -156,9 +156,9 @@ class Gateway:
         """The evidence."""
         return EvidenceFile(self.serving / "evidence.db").tallies("churn", self.since)
 
-    def effective(self, *, stable: int, candidate: int | None = None, weight: float = 0.0) -> None:
+    def effective(self, *, stable: int, candidate: int | None = None, weight: float = 0.0, mirror: float = 0.0) -> None:
         """Wait until this is in effect."""
-        wanted = {"stable": stable, "candidate": candidate, "weight": weight, "mirror": 0.0}
+        wanted = {"stable": stable, "candidate": candidate, "weight": weight, "mirror": mirror}
         self.wait(lambda: self.model()["effective"] == wanted)
 
     def metric(self, name: str, **labels: str) -> float:

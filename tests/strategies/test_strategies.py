@@ -89,11 +89,31 @@ def test_a_shadow_serves_nobody() -> None:
     assert not strategy("shadow", then="promote").approval
 
 
+def test_a_shadow_is_judged_by_its_copies() -> None:
+    found = strategy("shadow", analysis={"guardrails": ["difference"], "max_difference": "5%"})
+    assert found.analysis is not None
+    assert (found.analysis["guardrails"], found.analysis["max_difference"]) == (["difference"], 0.05)
+
+
 def test_a_test_ends_in_time() -> None:
-    found = strategy("ab_test", metric="conversion", traffic="30%", max_duration="7d")
+    found = strategy("ab_test", metric="accuracy", traffic="30%", max_duration="7d", min_requests=50)
     assert found.stages == (Stage(0.3, limit=7 * 86400),)
-    assert found.analysis == {"metric": "conversion", "alpha": 0.05}
-    assert strategy("ab_test", metric="conversion").stages[0].limit is None
+    assert found.analysis == {"metric": "accuracy", "alpha": 0.05, "min_requests": 50}
+    assert strategy("ab_test", metric="errors").stages[0].limit is None
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "words"),
+    [
+        ("ab_test", {"metric": "conversion"}, "'accuracy', 'squared_error', 'errors' or 'latency'"),
+        ("ab_test", {}, "Field required"),
+        ("shadow", {"analysis": {"guardrails": ["accuracy"]}}, "'errors', 'latency', 'difference'"),
+        ("shadow", {"analysis": {"guardrails": ["errors", "errors"]}}, "named twice"),
+    ],
+)
+def test_mistakes_of_a_shadow_and_a_test(name: str, block: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        resolved(name, **block)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +169,9 @@ def test_growth_ends_at_the_whole_traffic(first: str, rule: tuple[str, float]) -
         ("blue_green", {}, "blue green → 100%"),
         ("blue_green", {"approval": "required"}, "blue green → approval → 100%"),
         ("recreate", {}, "recreate"),
+        ("shadow", {"sample": "20%"}, "shadow of 20% → approval → 100%"),
+        ("shadow", {"then": "promote"}, "shadow of 100% → 100%"),
+        ("ab_test", {"metric": "squared_error"}, "ab test by squared error, 50% → 100%"),
     ],
 )
 def test_deliveries_in_words(name: str, block: dict[str, Any], text: str) -> None:
