@@ -57,6 +57,7 @@ class Server:
     body: bytes
     cwd: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    ready: str | None = None  # a path that answers 200 once all its models are loaded: loading takes processor time
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def servers(model: Model, project: Path, home: Path) -> tuple[list[Server], list
     mlflow = str(Path(sys.executable).parent / "mlflow")
     local = ["--env-manager", "local"]
     known = [
-        Server(OURS, [ENGINE, "serve", *http], f"/v1/models/{model.name}/predict", instances, project),
+        Server(OURS, [ENGINE, "serve", *http], f"/v1/models/{model.name}/predict", instances, project, ready="/readyz"),
         Server(ECHO, [*uvicorn, "serve_echo:app"], "/", instances, home, here),
         Server(FASTAPI, [*uvicorn, "serve_fastapi:app"], "/predict", instances, home, here),
         Server(
@@ -180,6 +181,8 @@ def _await(running: Running, log: Path) -> None:
     while True:
         try:
             running.ask()
+            if running.server.ready is not None:
+                urllib.request.urlopen(f"http://127.0.0.1:{running.port}{running.server.ready}", timeout=10).close()
             return
         except OSError as error:
             if running.process.poll() is not None or time.monotonic() > end:
