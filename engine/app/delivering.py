@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from engine.app.cache import Cache
+from engine.app.detecting import Detection, detection_of
 from engine.app.inspecting import refuse_unknown
 from engine.app.observing import ServingFolder
 from engine.app.workspace import Workspace
@@ -43,13 +45,14 @@ class EndpointChange:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a model's delivery stands. `seen` and `assessment` are of a rollout that goes on."""
+    """Where a model's delivery stands. `seen`, `assessment` and `detection` are of a rollout that goes on."""
 
     model: str
     endpoint: Endpoint | None
     rollout: Rollout | None
     seen: Seen | None = None
     assessment: Assessment | None = None
+    detection: Detection | None = None
 
 
 # ── wishes ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -179,7 +182,14 @@ def _progress(workspace: Workspace, model: str, number: int | None = None) -> Pr
         return Progress(model, endpoint, rollout)
     folder = ServingFolder(workspace.home / SERVING)
     assessment = None if rollout.strategy.analysis is None else folder.assessment(rollout)
-    return Progress(model, endpoint, rollout, folder.seen(rollout, _now()), assessment)
+    seen = folder.seen(rollout, _now())
+    return Progress(model, endpoint, rollout, seen, assessment, _detection(workspace, rollout))
+
+
+def _detection(workspace: Workspace, rollout: Rollout) -> Detection | None:
+    if rollout.strategy.name != "canary":
+        return None
+    return detection_of(rollout.strategy.analysis or {}, rollout.present.weight, Cache(workspace.cache_file))
 
 
 @contextmanager

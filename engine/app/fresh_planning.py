@@ -17,13 +17,14 @@ from engine.adapters.sources.data import DataSources
 from engine.adapters.sources.stat_cache import FileStatCache
 from engine.app.cache import Cache, Memo
 from engine.app.children import Children
+from engine.app.detecting import Detection, planned_detection
 from engine.app.documents import SpecDocument, load_specs, place_of
 from engine.app.planning import Inquiry, PlannedModel, TriggerState, stat_of, triggers_of
 from engine.app.workspace import Workspace
 from engine.core.canonical import canonical_json, digest
 from engine.core.fingerprint import Observations
 from engine.core.graph import Graph
-from engine.core.plan import ModelPlan, Request, Reuse
+from engine.core.plan import Conditional, ModelPlan, Request, Reuse, Run
 from engine.core.planner import make_plan
 from engine.core.records import Artifact, StepResult, utc
 from engine.errors import Diagnostic, SpecError, UsageError
@@ -75,7 +76,8 @@ class _Fresh:
             model = make_plan(graph, spec.digest, states[name], reader, observations, self._inquiry.request)
             triggers = self._triggers(spec, memos.get(spec.file))
             seen = World(observations, world.links, world.watched)
-            planned[spec.file] = PlannedModel(spec.file, model, triggers, partial(_same, spec, seen))
+            detection = self._detection(spec, model)
+            planned[spec.file] = PlannedModel(spec.file, model, triggers, partial(_same, spec, seen), detection)
             memo = self._memo(spec, model, triggers, world)
             if memo is not None:
                 fresh.append(memo)
@@ -117,6 +119,13 @@ class _Fresh:
         if key not in self._triggers_of:  # many models have the same schedule
             self._triggers_of[key] = tuple(trigger_states(block, self._inquiry.now))
         return self._triggers_of[key]
+
+    def _detection(self, spec: SpecDocument, model: ModelPlan) -> Detection | None:
+        """What the canary can detect, if there will be one: a first release has nothing to stand beside."""
+        starts = any(each.step == "deploy" and isinstance(each, Run | Conditional) for each in model.actions)
+        if not starts or model.endpoint is None or model.endpoint.stable is None:
+            return None
+        return planned_detection(spec.document["deployment"], Cache(self._workspace.cache_file))
 
     def _memo(
         self, spec: SpecDocument, model: ModelPlan, triggers: Sequence[TriggerState], world: World

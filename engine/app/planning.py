@@ -26,6 +26,7 @@ from engine.errors import Diagnostic, SpecError, UsageError
 from engine.runtime.packages import installed_packages
 
 if TYPE_CHECKING:
+    from engine.app.detecting import Detection
     from engine.core.graph import Graph
     from engine.runtime.observe import World
 
@@ -42,7 +43,10 @@ class TriggerState:
 
 
 class PlannedModel:
-    """A model in a plan: its spec, and what was observed. Loaded when asked for, if the plan came from a memo."""
+    """A model in a plan: its spec, and what was observed. Loaded when asked for, if the plan came from a memo.
+
+    `detection` is what the canary that the plan begins can detect.
+    """
 
     def __init__(
         self,
@@ -50,7 +54,9 @@ class PlannedModel:
         plan: ModelPlan,
         triggers: tuple[TriggerState, ...],
         load: Callable[[], tuple[SpecDocument, World]],
+        detection: Detection | None = None,
     ) -> None:
+        self.detection = detection
         self.file = file
         self.plan = plan
         self.triggers = triggers

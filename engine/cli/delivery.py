@@ -8,6 +8,7 @@ import click
 
 from engine.app.delivering import Progress
 from engine.cli.plan_text import endpoint_text
+from engine.cli.reasons import detection_text
 from engine.cli.words import percent, table, when
 from engine.core.rollout import Phase, Rollout
 
@@ -48,6 +49,8 @@ def progress_text(found: Progress, *, watched: bool = False) -> str:
     if found.seen is not None:
         rows.append(("candidate", found.seen.readiness.value))
         rows.append(("evidence", found.seen.why or "none yet"))
+    if found.detection is not None:
+        rows.append(("detects", detection_text(found.detection)))
     if not rollout.is_open:
         rows.append(("now", endpoint_text(found.endpoint)))
     lines = [_styled(head, rollout), *(f"  {line}" for line in table(rows))]
@@ -77,6 +80,7 @@ def progress_document(found: Progress) -> dict[str, Any]:
         "readiness": found.seen.readiness.value if found.seen else None,
         "verdict": found.seen.verdict.value if found.seen else None,
         "why": found.seen.why if found.seen else None,
+        "detects": None if found.detection is None else dict(vars(found.detection)),
         "evidence": None
         if assessment is None
         else {

@@ -45,6 +45,7 @@ def _action(action: Action, model: PlannedModel) -> dict[str, Any]:
     }
     if action.step == "deploy" and isinstance(action, Run | Conditional):
         document["delivery"] = delivery(model.plan, model.document)
+        document["detects"] = None if model.detection is None else dict(vars(model.detection))
     return document
 
 

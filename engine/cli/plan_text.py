@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from engine.app.planning import Planned, PlannedModel
-from engine.cli.reasons import summary, tally, unchanged, what, why
+from engine.cli.reasons import detection_text, summary, tally, unchanged, what, why
 from engine.cli.words import duration, duration_range, next_time, percent, table
 from engine.core.plan import Action, Conditional, ModelPlan, ReasonCode, Reuse, Run, Wait, estimate
 from engine.core.records import Endpoint
@@ -89,6 +89,8 @@ def _notes(model: PlannedModel) -> list[str]:
     rows = []
     if model.plan.endpoint is not None:
         rows.append(("endpoint", endpoint_text(model.plan.endpoint)))
+    if model.detection is not None:
+        rows.append(("canary", detection_text(model.detection)))
     for trigger in model.triggers:
         text = trigger.text if trigger.next is None else f"{trigger.text}  next: {next_time(trigger.next)}"
         rows.append(("retrain", f"{trigger.type}  {text}".rstrip()))

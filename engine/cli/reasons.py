@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.cli.words import count, one_line, percent, value
 from engine.core.plan import Action, Conditional, ModelPlan, Reason, ReasonCode, Reuse, Run, Wait
 from engine.core.verdict import Verdict
 from engine.errors import assert_never
+
+if TYPE_CHECKING:
+    from engine.app.detecting import Detection
 
 Document = Callable[[], Mapping[str, Any]]
 """The resolved spec of a model, asked for only where a line needs it: a remembered plan has it not at hand."""
@@ -69,7 +72,19 @@ def delivery_text(block: Mapping[str, Any]) -> str:
         words.append(" → ".join(stops if stops[-1] in ("100%", "promote by hand") else [*stops, "100%"]))
     elif block["strategy"] == "blue_green":
         words.append("→ approval → 100%" if block["approval"] == "required" else "→ 100%")
+    elif block["strategy"] == "shadow":
+        words.append(f"of {percent(block['sample'])} → {'approval → ' if block['then'] == 'approval' else ''}100%")
+    elif block["strategy"] == "ab_test":
+        words.append(f"by {block['metric'].replace('_', ' ')}, {percent(block['traffic'])} → 100%")
     return " ".join(words)
+
+
+def detection_text(detection: Detection) -> str:
+    """`a doubled error rate (1% → 2%) shows after about 5,400 requests at 10%`."""
+    low, high = percent(detection.base_rate), percent(detection.base_rate * detection.risk)
+    size = 10 ** max(0, len(str(detection.requests)) - 2)
+    about = -(-detection.requests // size) * size  # two digits, and not too few
+    return f"a doubled error rate ({low} → {high}) shows after about {about:,} requests at {percent(detection.weight)}"
 
 
 def _own_reason(reason: Reason, document: Document) -> str:

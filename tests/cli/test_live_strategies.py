@@ -90,3 +90,18 @@ def test_a_metric_that_live_traffic_does_not_give(candidate: Path, call: Call) -
     came = call(candidate, "plan")
     assert came.code == 1
     assert "accuracy, squared_error, errors, latency" in came.err
+
+
+def test_a_plan_and_a_status_say_what_the_canary_detects(candidate: Path, call: Call) -> None:
+    words = "a doubled error rate (1% → 2%) shows after about"
+    shown = call(candidate, "rollout", "status", "churn").out
+    assert words in shown
+    document = json.loads(call(candidate, "rollout", "status", "churn", "--json").out)
+    assert document["detects"]["weight"] == 0.1
+    assert words not in call(candidate, "plan").out, "nothing is deployed"
+    edit(candidate / "specs/churn.yaml", CANARY, "{strategy: canary, initial_traffic: 20%}")
+    assert f"{words} " in call(candidate, "plan").out
+    [model] = json.loads(call(candidate, "plan", "--json").out)["models"]
+    [deploy] = [action for action in model["actions"] if action["step"] == "deploy"]
+    assert deploy["detects"]["weight"] == 0.2
+    assert deploy["detects"]["requests"] < document["detects"]["requests"]

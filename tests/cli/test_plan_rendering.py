@@ -9,6 +9,7 @@ import click
 import pytest
 from cli_project import check_golden
 
+from engine.app.detecting import Detection
 from engine.app.planning import TriggerState
 from engine.cli.plan_json import plan_document
 from engine.cli.plan_markdown import MARKER, code, render_markdown
@@ -38,6 +39,7 @@ class Model:
     triggers: tuple[TriggerState, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
     document: dict[str, Any] = field(default_factory=lambda: DOCUMENT)
+    detection: Detection | None = None
 
 
 @dataclass
