@@ -27,6 +27,7 @@ DEFAULTS: Mapping[str, Any] = {
     "max_latency_ratio": 1.25,
     "max_drop": 0.02,
 }
+ROLES = ("stable", "candidate")
 NEGLIGIBLE_SECONDS = 0.002  # a mean latency that is surely less than this above the stable one's is as good
 
 
@@ -192,7 +193,11 @@ def _prediction_shift(case: Case) -> tuple[Verdict, str]:
 
 
 def _accuracy(case: Case) -> tuple[Verdict, str]:
-    """Difference of the shares that were right, of those predictions whose actual value is known."""
+    """Difference of the shares that were right, of those predictions whose actual value is known; or of the errors."""
+    if any(
+        case.total(role, "loss_sum") != case.total(role, "labelled") - case.total(role, "correct") for role in ROLES
+    ):
+        return _squared_error(case)
     most = case.settings["max_drop"]
     found = difference(case, "correct", "correct", labelled, span=1.0)
     if found.estimate is None:
@@ -203,6 +208,23 @@ def _accuracy(case: Case) -> tuple[Verdict, str]:
     if found.low >= -most:
         return Verdict.PASS, said
     return Verdict.INCONCLUSIVE, f"{said}: at most {most:g} lower is wanted"
+
+
+def _squared_error(case: Case) -> tuple[Verdict, str]:
+    """Of numbers: difference of the mean squared errors, in proportion to the stable release's."""
+    most = case.settings["max_drop"]
+    found = difference(case, "loss_sum", "loss_squares", labelled)
+    known = case.total("stable", "labelled")
+    usual = case.total("stable", "loss_sum") / known if known else 0.0
+    if found.estimate is None or usual <= 0:
+        return Verdict.INCONCLUSIVE, f"squared error: {int(case.total('candidate', 'labelled')):,} actual values"
+    low, estimate, high = (value / usual for value in (found.low, found.estimate, found.high))
+    said = f"squared error: {estimate:+.1%} ({low:+.1%} to {high:+.1%})"
+    if low > most:
+        return Verdict.FAIL, f"{said}: surely more than {most:.0%} higher"
+    if high <= most:
+        return Verdict.PASS, said
+    return Verdict.INCONCLUSIVE, f"{said}: at most {most:.0%} higher is wanted"
 
 
 def labelled(tally: Tally) -> int:

@@ -70,6 +70,8 @@ def traffic(
                     score_squares=float((seen**2).sum()),
                     labelled=count - wrong if accuracy else 0,
                     correct=right,
+                    loss_sum=float(count - wrong - right) if accuracy else 0.0,
+                    loss_squares=float(count - wrong - right) if accuracy else 0.0,
                 )
             )
     return tallies
@@ -117,6 +119,18 @@ def test_no_labels_never_pass_accuracy() -> None:
 
 def test_nothing_but_errors_is_not_passed() -> None:
     assert assess(rollout(), traffic(10_000, errors=(1.0, 1.0))).verdict is not Verdict.PASS
+
+
+@pytest.mark.parametrize(("worse", "verdict"), [(1.0, Verdict.PASS), (2.0, Verdict.FAIL)])
+def test_numbers_are_judged_by_their_squared_error(worse: float, verdict: Verdict) -> None:
+    chance = np.random.default_rng(0)
+    tallies = []
+    for tally in traffic(400_000, accuracy=(0.0, 0.0)):
+        losses = chance.exponential(4.0 * (worse if tally.role == "candidate" else 1.0), tally.labelled)
+        squares = float((losses**2).sum())
+        tallies.append(replace(tally, correct=0, loss_sum=float(losses.sum()), loss_squares=squares))
+    found = assess(rollout(guardrails=["accuracy"]), tallies)
+    assert found.verdict is verdict, found
 
 
 def test_a_guardrail_that_only_reports_decides_nothing() -> None:
