@@ -15,7 +15,7 @@ import signal
 import socket
 import sqlite3
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -41,6 +41,7 @@ _STATUS_SECONDS = 1.0
 _CONDENSE_SECONDS = 600.0
 _CONDENSE_AFTER = timedelta(hours=1)
 _BACKLOG = 1024
+_CANCEL_AGAIN_SECONDS = 0.2
 _log = logging.getLogger("engine.serving")
 
 
@@ -97,9 +98,7 @@ class Service:
             await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             await self._drain(server)
         finally:
-            for task in tasks:
-                task.cancel()
-            failures = await asyncio.gather(*tasks, return_exceptions=True)
+            failures = await _ended(tasks)
             self._fleet.close()
             await keeper.close()
             await loop.run_in_executor(None, template.close)
@@ -107,8 +106,7 @@ class Service:
             with suppress(OSError):
                 (self._folder / STATUS).unlink(missing_ok=True)
         for failure in failures:
-            if isinstance(failure, Exception):
-                raise failure
+            raise failure
 
     async def _listen(self) -> asyncio.Server:
         settings, loop = self._settings, asyncio.get_running_loop()
@@ -245,6 +243,20 @@ class Service:
             now = loop.time()
             for connection in list(self._gateway.connections):
                 connection.check(now)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> list[BaseException]:
+    """Cancel the tasks until all have ended; what they raised.
+
+    Once is not enough: before Python 3.12 `asyncio.wait_for` swallows a cancellation that comes when it is about to
+    return, and its caller goes on.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
+    return [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -22,25 +22,29 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
 
 @pytest.fixture(scope="session")
-def _project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _project(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    return made_once("served", _make) / "project"
+
+
+def _make(made: Path) -> None:
     """Release 1 is real and live; 2 is the same model, 3 does mischief, 4 does not answer as recorded, 5 is altered."""
     from cli_project import make_project
 
-    folder = make_project(tmp_path_factory.mktemp("served") / "project")
+    folder = make_project(made / "project")
     assert run(["--chdir", str(folder), "apply", "--auto-approve"]) == 0
     workspace = open_workspace(folder)
     first = next(iter(workspace.reader.releases("churn")))
     model = workspace.artifacts.path(first.artifact)
     report = json.loads(workspace.artifacts.path(_evaluation(first.evidence)).read_text())
     add_release(folder, TWIN)
-    naughty = _mischief(model, tmp_path_factory.mktemp("mischief") / "model")
+    naughty = _mischief(model, made / "mischief")
     add_release(folder, MISCHIEF, artifact=workspace.artifacts.put(naughty), evidence={})
     report["serving"]["golden"]["predictions"].reverse()
-    changed = tmp_path_factory.mktemp("changed") / "evaluation.json"
+    changed = made / "evaluation.json"
     changed.write_text(json.dumps(report))
     artifacts = {**first.evidence["artifacts"], "evaluation": workspace.artifacts.put(changed).digest}  # type: ignore[dict-item]
     add_release(folder, CHANGED, evidence={"artifacts": artifacts})
-    other = shutil.copytree(model, tmp_path_factory.mktemp("altered") / "model")
+    other = shutil.copytree(model, made / "altered")
     (other / "more").write_text("more")
     altered = workspace.artifacts.put(other)
     file = workspace.artifacts.path(altered) / "more"
@@ -48,7 +52,6 @@ def _project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file.write_text("less")
     add_release(folder, ALTERED, artifact=altered)
     workspace.reader.close()
-    return folder
 
 
 def _evaluation(evidence: Any) -> Artifact:

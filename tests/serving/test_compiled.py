@@ -526,6 +526,7 @@ def test_classes_come_in_the_order_of_the_model() -> None:
 
 def test_plain_rows_have_the_types_of_training() -> None:
     frame = rows_of_people()
+    frame = frame.astype({name: object for name in frame.columns if pd.api.types.is_string_dtype(frame[name])})
     kinds = {**KINDS, "opinion": "text"}
     whole = frame.assign(pay=frame["pay"].astype("int64"), member=frame["member"] == True)  # noqa: E712
     loaded = loaded_of(None, kinds, "binary", target_of(frame, "binary"))
