@@ -5,14 +5,16 @@ A new kind is one file, one line here and one example in `specs/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.spec.kinds import Kinds, KindTable
 
 if TYPE_CHECKING:
-    from engine.core.rollout import Strategy
+    from engine.core.evidence import Tally
+    from engine.core.rollout import Rollout, Strategy
     from engine.ports import StepFunction
+    from engine.strategies.judging import Assessment
 
 KINDS = Kinds(
     triggers=KindTable(
@@ -65,3 +67,12 @@ STRATEGIES: Mapping[str, Callable[[Mapping[str, Any]], Strategy]] = KindTable(
     {name: f"engine.strategies.{name}:strategy_of" for name in KINDS.strategies}
 )
 """What a resolved `deployment` block comes to, by strategy."""
+
+JUDGES: Mapping[str, Callable[[Rollout, Iterable[Tally]], Assessment]] = KindTable(
+    {
+        "canary": "engine.strategies.assess:assess",
+        "shadow": "engine.strategies.copies:assess_copies",
+        "ab_test": "engine.strategies.experiment:assess_experiment",
+    }
+)
+"""Who judges a rollout by what was counted, for strategies with an analysis."""

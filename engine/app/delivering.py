@@ -26,7 +26,7 @@ from engine.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from engine.runtime.deliver import Change, Delivery, Reconciled
-    from engine.strategies.assess import Assessment
+    from engine.strategies.judging import Assessment
 
 SERVING = "serving"  # the gateway's folder
 ROLLBACK_MIRROR_SECONDS = 10.0

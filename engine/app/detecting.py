@@ -29,12 +29,11 @@ class Detection:
 
 def detection_of(analysis: Mapping[str, Any], weight: float, cache: Cache) -> Detection | None:
     """Of a canary's resolved `analysis` at one weight; None where errors decide nothing or nothing is compared."""
-    from engine.stats.alpha import share_alpha
+    from engine.strategies.judging import levels
 
-    guardrails = analysis.get("guardrails", ())
-    if "errors" not in guardrails or not 0 < weight < 1:
+    if "errors" not in analysis.get("guardrails", ()) or not 0 < weight < 1:
         return None
-    alpha = share_alpha(analysis["alpha"], dict.fromkeys(guardrails, 1.0))["errors"]
+    alpha = levels(analysis)["errors"]
     key = f"detectable {BASE_RATE!r} {RISK!r} {POWER!r} {weight!r} {alpha!r}"
     known = cache.documents([key]).get(key)
     if known is not None:

@@ -7,7 +7,7 @@ nothing of this rollout.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,7 @@ from engine.core.rollout import Readiness, Rollout, Seen
 from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
-    from engine.core.evidence import Tally
-    from engine.strategies.assess import Assessment
+    from engine.strategies.judging import Assessment
 
 STATUS, EVIDENCE = "status.json", "evidence.db"
 STALE_SECONDS = 5.0
@@ -43,10 +42,11 @@ class ServingFolder:
 
     def assessment(self, rollout: Rollout) -> Assessment:
         """What live traffic says, with every guardrail."""
+        from engine.kinds import JUDGES
         from engine.serving.evidence_file import EvidenceFile
 
         tallies = EvidenceFile(self._folder / EVIDENCE).tallies(rollout.model, rollout.first_generation)
-        return _judge_of(rollout)(rollout, tallies)
+        return JUDGES[rollout.strategy.name](rollout, tallies)
 
     def _entry(self, rollout: Rollout, now: datetime) -> Mapping[str, Any] | None:
         """What a gateway says of the candidate now; None when none does."""
@@ -62,21 +62,6 @@ class ServingFolder:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return found
-
-
-def _judge_of(rollout: Rollout) -> Callable[[Rollout, Iterable[Tally]], Assessment]:
-    """Who judges what this strategy counts."""
-    if rollout.strategy.name == "shadow":
-        from engine.strategies.copies import assess_copies
-
-        return assess_copies
-    if rollout.strategy.name == "ab_test":
-        from engine.strategies.experiment import assess_experiment
-
-        return assess_experiment
-    from engine.strategies.assess import assess
-
-    return assess
 
 
 def _readiness(entry: Mapping[str, Any] | None) -> tuple[Readiness, str]:

@@ -8,44 +8,40 @@ makes a request slow makes its copy slow. Whether both predict the same is count
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from engine.core.evidence import BINS, Tally
 from engine.core.rollout import Rollout
 from engine.core.verdict import Verdict
-from engine.stats.alpha import share_alpha
-from engine.strategies.assess import Assessment, Case, Guardrail, Moment, conclusion, latency, share_text
+from engine.strategies.judging import (
+    Assessment,
+    Case,
+    Judgement,
+    Moment,
+    Table,
+    conclusion,
+    counted_of,
+    latency,
+    requests_of,
+    share_text,
+    weigh,
+)
 
-DEFAULTS: Mapping[str, Any] = {
-    "guardrails": ("errors", "latency"),
-    "min_requests": 500,
-    "alpha": 0.05,
-    "max_error_rate": 0.01,
-    "max_error_ratio": 1.25,
-    "max_latency_ratio": 1.25,
-    "max_difference": 0.1,
-}
 _EVEN = 0.5  # a weight for methods that want one: both releases see everything
 _LOOKS = 10  # by so much is a level divided where the first looks make up nearly all of what many looks may err
 
 
 def assess_copies(rollout: Rollout, tallies: Iterable[Tally]) -> Assessment:
     """Judge the candidate by the copies that it got since the rollout began."""
-    settings = {**DEFAULTS, **{k: v for k, v in (rollout.strategy.analysis or {}).items() if v is not None}}
-    counted = [tally for tally in tallies if tally.generation >= rollout.first_generation]
+    settings = rollout.strategy.analysis or {}
+    counted = counted_of(rollout, tallies)
     copies = [tally for tally in counted if tally.version == rollout.candidate and tally.role == "shadow"]
     begun = min((tally.at for tally in copies), default="")
     beside = [t for t in counted if t.version == rollout.base and t.role == "stable" and copies and t.at >= begun]
-    moments = _moments(rollout, beside, copies)
-    shares = share_alpha(settings["alpha"], dict.fromkeys(settings["guardrails"], 1.0))
-    found = [_guardrail(name, moments, settings, shares[name], decides=True) for name in settings["guardrails"]]
-    others = [name for name in GUARDRAILS if name not in settings["guardrails"]]
-    found += [_guardrail(name, moments, settings, settings["alpha"], decides=False) for name in others]
-    requests = sum(tally.requests for tally in copies if tally.generation >= rollout.stage_generation)
-    needed = int(settings["min_requests"])
-    verdict, why = conclusion(found, requests, needed, "copies")
-    return Assessment(verdict, why, tuple(found), requests, needed)
+    reported = [name for name in GUARDRAILS if name not in settings["guardrails"]]
+    found = weigh(GUARDRAILS, _moments(rollout, beside, copies), settings, reported)
+    requests, needed = requests_of(rollout, copies), int(settings["min_requests"])
+    return Assessment(*conclusion(found, requests, needed, "copies"), tuple(found), requests, needed)
 
 
 def _moments(rollout: Rollout, beside: Sequence[Tally], copies: Sequence[Tally]) -> list[Moment]:
@@ -55,14 +51,7 @@ def _moments(rollout: Rollout, beside: Sequence[Tally], copies: Sequence[Tally])
     return [Moment(_EVEN, tally, shadow) for tally in beside] + [Moment(_EVEN, stable, tally) for tally in copies]
 
 
-def _guardrail(
-    name: str, moments: Sequence[Moment], settings: Mapping[str, Any], alpha: float, *, decides: bool
-) -> Guardrail:
-    verdict, text = GUARDRAILS[name](Case(moments, settings, alpha))
-    return Guardrail(name, verdict, text, decides)
-
-
-def _errors(case: Case) -> tuple[Verdict, str]:
+def _errors(case: Case) -> Judgement:
     """Bounds of both rates: surely above the stable one's fails, surely small or hardly above it passes."""
     from engine.stats.error_process import error_rate_lower, error_rate_upper
 
@@ -80,7 +69,7 @@ def _errors(case: Case) -> tuple[Verdict, str]:
     return Verdict.INCONCLUSIVE, f"{said}: up to {upper:.2%}, at most {case.settings['max_error_rate']:.2%} is wanted"
 
 
-def _difference(case: Case) -> tuple[Verdict, str]:
+def _difference(case: Case) -> Judgement:
     """The share of copies with another prediction than the answer that was given."""
     from engine.stats.error_process import error_rate_lower, error_rate_upper
 
@@ -100,7 +89,7 @@ def _difference(case: Case) -> tuple[Verdict, str]:
     return Verdict.INCONCLUSIVE, f"{said}: at most {most:.2%} is wanted"
 
 
-def _prediction_shift(case: Case) -> tuple[Verdict, str]:
+def _prediction_shift(case: Case) -> Judgement:
     """How far the histograms of the predictions lie apart; a large distance that chance hardly makes fails."""
     from engine.stats.shift import LARGE, chi_squared_quantile, population_stability_index
 
@@ -120,7 +109,7 @@ def _histogram(case: Case, role: str) -> list[int]:
     return [sum(column) for column in columns]
 
 
-GUARDRAILS: Mapping[str, Callable[[Case], tuple[Verdict, str]]] = {
+GUARDRAILS: Table = {
     "errors": _errors,
     "latency": latency,
     "difference": _difference,

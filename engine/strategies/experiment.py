@@ -8,32 +8,32 @@ was meant lets nobody win.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from engine.core.evidence import Tally
 from engine.core.rollout import Rollout
 from engine.core.verdict import Verdict
-from engine.strategies.assess import (
+from engine.strategies.judging import (
     Assessment,
     Case,
     Guardrail,
+    Judgement,
+    Table,
     answered,
+    counted_of,
     difference,
+    errors_of,
     labelled,
     moments_of,
     share_text,
     split,
 )
 
-DEFAULTS: Mapping[str, Any] = {"metric": "errors", "alpha": 0.05, "min_requests": 500}
-
 
 def assess_experiment(rollout: Rollout, tallies: Iterable[Tally]) -> Assessment:
     """Judge the test by all that was counted since it began."""
-    settings = {**DEFAULTS, **(rollout.strategy.analysis or {})}
-    counted = [tally for tally in tallies if tally.generation >= rollout.first_generation]
-    moments = moments_of(rollout, counted)
+    settings = rollout.strategy.analysis or {}
+    moments = moments_of(rollout, counted_of(rollout, tallies))
     case = Case(moments, settings, settings["alpha"] / 2)
     metric = Guardrail(settings["metric"], *METRICS[settings["metric"]](case))
     harm = _harm(Case(moments, settings, settings["alpha"]))
@@ -44,9 +44,7 @@ def assess_experiment(rollout: Rollout, tallies: Iterable[Tally]) -> Assessment:
     return Assessment(*_conclusion(metric, harm, shared, requests, needed), found, requests, needed)
 
 
-def _conclusion(
-    metric: Guardrail, harm: Guardrail, shared: Guardrail, requests: int, needed: int
-) -> tuple[Verdict, str]:
+def _conclusion(metric: Guardrail, harm: Guardrail, shared: Guardrail, requests: int, needed: int) -> Judgement:
     if harm.verdict is Verdict.FAIL:
         return Verdict.FAIL, harm.text
     if shared.verdict is not Verdict.PASS:
@@ -58,11 +56,7 @@ def _conclusion(
 
 def _harm(case: Case) -> Guardrail:
     """Errors end a test whatever it is about: who errs gets no labels, and is quick."""
-    from engine.stats.error_process import ErrorBatch, error_evidence
-
-    evidence = error_evidence(
-        ErrorBatch(moment.weight, moment.stable.error_keys, moment.candidate.error_keys) for moment in case.moments
-    )
+    evidence = errors_of(case)
     if evidence.harmful(case.alpha):
         return Guardrail("harm", Verdict.FAIL, f"{_errors_text(case)}: surely more often")
     return Guardrail("harm", Verdict.PASS, f"{_errors_text(case)}: no sign of harm", decides=False)
@@ -78,18 +72,14 @@ def _errors_text(case: Case) -> str:
 # ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _errors(case: Case) -> tuple[Verdict, str]:
+def _errors(case: Case) -> Judgement:
     """The relative risk of an error; fewer are better."""
-    from engine.stats.error_process import ErrorBatch, error_evidence
-
-    evidence = error_evidence(
-        ErrorBatch(moment.weight, moment.stable.error_keys, moment.candidate.error_keys) for moment in case.moments
-    )
+    evidence = errors_of(case)
     low, high = evidence.lower(case.alpha), evidence.upper(case.alpha)
     return _ended(f"{_errors_text(case)}, {low:.2f}–{high:.2f} times as many", low > 1, high < 1)
 
 
-def _latency(case: Case) -> tuple[Verdict, str]:
+def _latency(case: Case) -> Judgement:
     """The ratio of geometric means; less is better."""
     found = difference(case, "log_sum", "log_squares", answered).as_ratio()
     if found.estimate is None:
@@ -98,7 +88,7 @@ def _latency(case: Case) -> tuple[Verdict, str]:
     return _ended(said, found.low > 1, found.high < 1)
 
 
-def _accuracy(case: Case) -> tuple[Verdict, str]:
+def _accuracy(case: Case) -> Judgement:
     """The share of predictions that came true; more is better."""
     found = difference(case, "correct", "correct", labelled, span=1.0)
     if found.estimate is None:
@@ -107,7 +97,7 @@ def _accuracy(case: Case) -> tuple[Verdict, str]:
     return _ended(said, found.high < 0, found.low > 0)
 
 
-def _squared_error(case: Case) -> tuple[Verdict, str]:
+def _squared_error(case: Case) -> Judgement:
     """The mean squared error; less is better."""
     found = difference(case, "loss_sum", "loss_squares", labelled)
     if found.estimate is None:
@@ -121,7 +111,7 @@ def _too_few_labels(name: str, case: Case) -> str:
     return f"{name}: {mine:,} actual values, stable {theirs:,}"
 
 
-def _ended(said: str, worse: bool, better: bool) -> tuple[Verdict, str]:
+def _ended(said: str, worse: bool, better: bool) -> Judgement:
     if worse:
         return Verdict.FAIL, f"{said}: the stable release has won"
     if better:
@@ -129,7 +119,7 @@ def _ended(said: str, worse: bool, better: bool) -> tuple[Verdict, str]:
     return Verdict.INCONCLUSIVE, f"{said}: no answer yet"
 
 
-METRICS: Mapping[str, Callable[[Case], tuple[Verdict, str]]] = {
+METRICS: Table = {
     "accuracy": _accuracy,
     "squared_error": _squared_error,
     "errors": _errors,

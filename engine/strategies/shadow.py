@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from engine.core.rollout import Stage, Strategy
-from engine.spec.fields import Block as BaseBlock
-from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock, mistake
+from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock
+from engine.strategies.analysis import Limits, usual_guardrails
 
 Guardrail = Literal["errors", "latency", "difference", "prediction_shift"]
 
 
-def _usual() -> list[Guardrail]:
-    return ["errors", "latency"]
-
-
-class Analysis(BaseBlock):
+class Analysis(Limits):
     """How copies of live requests judge the candidate."""
 
-    guardrails: Annotated[list[Guardrail], Field(min_length=1)] = Field(default_factory=_usual)
+    guardrails: Annotated[list[Guardrail], Field(min_length=1)] = Field(default_factory=usual_guardrails)
     """What must hold; errors and latency if left out. All others are computed and shown, and decide nothing."""
-    min_requests: Annotated[int, Field(ge=1, le=10**9)] = 500
-    """Copies that the candidate must have got before it can pass."""
-    alpha: Share = 0.05
-    """The rate of false alarms of a whole rollout, shared among the guardrails."""
-    max_error_rate: Share = 0.01
-    """A rate of errors that is surely below this passes, whatever the stable release's is."""
-    max_error_ratio: Annotated[float, Field(gt=1, le=100)] = 1.25
-    """How many times as many errors as the stable release the candidate may surely have at most."""
-    max_latency_ratio: Annotated[float, Field(gt=1, le=100)] = 1.25
-    """How many times as slow as the stable release the candidate may surely be at most."""
     max_difference: Share = 0.1
     """The share of copies that may surely be predicted otherwise at most."""
 
-    @model_validator(mode="after")
-    def _each_once(self) -> Analysis:
-        twice = next((name for name in self.guardrails if self.guardrails.count(name) > 1), None)
-        if twice is not None:
-            raise mistake(f"{twice} is named twice", "Name each guardrail once.")
-        return self
+    def named(self) -> Sequence[str]:
+        """Those that decide."""
+        return self.guardrails
 
 
 class Block(StrategyBlock):

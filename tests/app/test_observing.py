@@ -13,6 +13,7 @@ from engine.app.observing import STATUS, ServingFolder
 from engine.core.records import Endpoint, utc
 from engine.core.rollout import Readiness, Rollout, Stage, Strategy, start
 from engine.core.verdict import Verdict
+from engine.strategies.analysis import Analysis
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 BLUE_GREEN = Strategy("blue_green", (Stage(0.0),))
@@ -63,7 +64,7 @@ def test_no_status(tmp_path: Path, text: str | None) -> None:
 
 def test_live_evidence_is_asked_for_by_an_analysis(tmp_path: Path) -> None:
     write(tmp_path, state="ready", golden="same")
-    canary = Strategy("canary", (Stage(0.1),), analysis={"min_requests": 50})
+    canary = Strategy("canary", (Stage(0.1),), analysis=Analysis(min_requests=50).model_dump())
     seen = ServingFolder(tmp_path).seen(rollout(canary), NOON)
     assert (seen.readiness, seen.verdict) == (Readiness.READY, Verdict.INCONCLUSIVE)
     assert seen.why == "0 of 50 requests in this stage"

@@ -15,15 +15,18 @@ from engine.core.evidence import BINS, Tally
 from engine.core.records import Endpoint
 from engine.core.rollout import Rollout, Stage, Strategy, start
 from engine.core.verdict import Verdict
-from engine.strategies.assess import Assessment, assess
+from engine.strategies.analysis import Analysis
+from engine.strategies.assess import assess
+from engine.strategies.judging import Assessment
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
-ALL = ("errors", "latency", "prediction_shift", "accuracy")
+ALL = ["errors", "latency", "prediction_shift", "accuracy"]
 
 
 def rollout(**analysis: Any) -> Rollout:
     live = endpoints.deploy(Endpoint("churn"), 1, fingerprint="a")
-    begun, _ = start(live, 2, Strategy("canary", (Stage(0.1), Stage(0.5)), analysis=analysis), 1, "b", NOON)
+    resolved = Analysis.model_validate(analysis).model_dump(mode="json")
+    begun, _ = start(live, 2, Strategy("canary", (Stage(0.1), Stage(0.5)), analysis=resolved), 1, "b", NOON)
     assert begun is not None
     return begun
 
@@ -134,7 +137,7 @@ def test_numbers_are_judged_by_their_squared_error(worse: float, verdict: Verdic
 
 
 def test_a_guardrail_that_only_reports_decides_nothing() -> None:
-    found = assess(rollout(guardrails=ALL[:2], report_only=["latency"]), traffic(20_000, seconds=(0.02, 0.2)))
+    found = assess(rollout(guardrails=["errors"], report_only=["latency"]), traffic(20_000, seconds=(0.02, 0.2)))
     assert said(found, "latency") is Verdict.FAIL
     assert found.verdict is Verdict.PASS
 

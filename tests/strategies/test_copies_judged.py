@@ -28,15 +28,17 @@ from engine.core.rollout import (
     start,
 )
 from engine.core.verdict import Verdict
-from engine.strategies.assess import Assessment
 from engine.strategies.copies import GUARDRAILS, assess_copies
+from engine.strategies.judging import Assessment
+from engine.strategies.shadow import Analysis
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 
 
 def rollout(*, approval: bool = True, **analysis: Any) -> Rollout:
     live = endpoints.deploy(Endpoint("churn"), 1, fingerprint="a")
-    shadow = Strategy("shadow", (Stage(0.0, seconds=60, mirror=1.0),), approval, analysis)
+    resolved = Analysis.model_validate(analysis).model_dump(mode="json")
+    shadow = Strategy("shadow", (Stage(0.0, seconds=60, mirror=1.0),), approval, resolved)
     begun, after = start(live, 2, shadow, 1, "b", NOON)
     assert begun is not None
     assert (after.weight, after.mirror) == (0.0, 1.0)

@@ -16,8 +16,8 @@ from engine.core.rollout import Abort, Decision, Hold, Promote, Readiness, Rollo
 from engine.core.verdict import Verdict
 from engine.kinds import STRATEGIES
 from engine.strategies.ab_test import Block
-from engine.strategies.assess import Assessment
 from engine.strategies.experiment import METRICS, assess_experiment
+from engine.strategies.judging import Assessment
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 
