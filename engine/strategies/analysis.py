@@ -37,7 +37,7 @@ class Limits(Block):
         if twice is not None:
             raise mistake(
                 f"{twice} is named twice",
-                "Name each guardrail once: it decides, or it is only reported. Errors and latency decide if none is named.",
+                "Name each once: it decides, or it is only reported. Errors and latency decide if none is named.",
             )
         return self
 
