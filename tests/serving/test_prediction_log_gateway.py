@@ -59,7 +59,7 @@ def test_answers_of_every_form_are_logged_under_their_ids(live: Gateway) -> None
     assert [row.way for row in found] == ["assigned"] * 5 + ["forced"]
     assert {(row.version, row.role, row.error) for row in found} == {(1, "stable", None)}
     assert all(0 < row.latency < 20 for row in found)
-    live.wait(lambda: live.metric("prediction_log_records_total", model="churn") == before + 4)
+    live.wait(lambda: live.metric("prediction_log_records_total", model="churn") >= before + 4)
     assert live.metric("prediction_log_dropped_total") == live.metric("prediction_log_lost_total") == 0
 
 
