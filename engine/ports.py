@@ -18,6 +18,7 @@ from engine.core.records import (
     Attempt,
     AuditEvent,
     Endpoint,
+    Event,
     Lease,
     Lineage,
     ModelState,
@@ -144,6 +145,25 @@ class EvidenceReader(Protocol):
 
     def tallies(self, model: str, since_generation: int = 0) -> Sequence[Tally]:
         """The tallies of a model from a generation of its endpoint on, oldest first."""
+
+
+class Inbox(Protocol):
+    """Events from outside, kept until somebody takes them up. None is lost and none counts twice."""
+
+    def put(self, event: Event) -> bool:
+        """Keep an event durably; False when the model knows one of this id already, handled or not.
+
+        Moves no serial: an event is no part of what a plan is made of. Raises TransientError while too many wait.
+        """
+
+    def pending(self, model: str | None = None) -> Sequence[Event]:
+        """The events (of one model if given) that nobody has taken up, in the order of their arrival."""
+
+    def handle(self, lease: Lease, ids: Sequence[str], by: str) -> None:
+        """Note that a run or an evaluation `by` took these events of the lease's model up: all of them or none.
+
+        Raises FencedError for a lost lease, StateError for an id that is not known or was handled before.
+        """
 
 
 class PlanStore(Protocol):

@@ -168,6 +168,34 @@ class Lease:
     expires_at: str
 
 
+class EventKind(str, Enum):
+    """Where an event came from."""
+
+    MANUAL = "manual"  # a person, by command or over the control API
+    WEBHOOK = "webhook"  # a signed delivery
+    UPSTREAM = "upstream"  # another model of the project
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened outside and may call for a retrain.
+
+    `id` is its idempotency key: the model knows an event of that id once. `sequence` is the order of arrival over all
+    models (0 until it is stored). `handled_by` is the run or the evaluation that took it up.
+    """
+
+    id: str
+    model: str
+    kind: EventKind
+    event: str = ""  # what happened, in the sender's words: `push`
+    reason: str = ""
+    actor: str = ""
+    received_at: str = ""  # empty: when it is stored
+    sequence: int = 0
+    handled_at: str | None = None
+    handled_by: str | None = None
+
+
 @dataclass(frozen=True)
 class AuditEvent:
     """A link of the hash chain: `hash` covers everything here and the hash before it."""

@@ -9,7 +9,7 @@ Each test compares what the store wrote with what *both* readers say: the store'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
@@ -23,6 +23,8 @@ from engine.core.records import (
     Attempt,
     AttemptStatus,
     Endpoint,
+    Event,
+    EventKind,
     Lease,
     ModelState,
     Release,
@@ -50,7 +52,7 @@ from engine.core.rollout import (
 )
 from engine.core.verdict import Verdict
 from engine.errors import FencedError, IntegrityError, LockedError, StalePlanError, StateError, UsageError
-from engine.ports import HistoryReader, LeaseStore, Ledger, PlanStore, ReleaseStore, RolloutReader, StateReader
+from engine.ports import HistoryReader, Inbox, LeaseStore, Ledger, PlanStore, ReleaseStore, RolloutReader, StateReader
 
 AT = "2026-01-01T00:00:00.000000Z"
 
@@ -76,10 +78,14 @@ class Reader(StateReader, HistoryReader, RolloutReader, Protocol):
 
     def live_digests(self, keep: int = 1) -> frozenset[str]: ...
 
+    def pending(self, model: str | None = None) -> Sequence[Event]: ...
+
+    def events(self, model: str | None = None, limit: int = 50) -> Sequence[Event]: ...
+
     def close(self) -> None: ...
 
 
-class Store(Reader, LeaseStore, Ledger, ReleaseStore, PlanStore, Protocol):
+class Store(Reader, LeaseStore, Ledger, ReleaseStore, Inbox, PlanStore, Protocol):
     """All ports of the state in one."""
 
     def taint(self, model: str, step: str, *, actor: str) -> None: ...
@@ -124,6 +130,11 @@ def make_release(version: int, model: str = "churn", **changes: Any) -> Release:
         model, version, f"key{version}", "run1", f"models:/{model}/{version}", artifact, {"data": digest("d")}, AT
     )
     return replace(release, **changes)
+
+
+def make_event(id: str, model: str = "churn", **changes: Any) -> Event:
+    """An event that has not been stored."""
+    return replace(Event(id, model, EventKind.MANUAL, "request", "new prices", "ana", AT), **changes)
 
 
 CANARY = Strategy("canary", (Stage(0.1, 60), Stage(0.5, 60, hold=True)), approval=True, analysis={"alpha": 0.05})
@@ -226,6 +237,7 @@ class StateContract:
             assert reader.unmirrored() == {}
             assert reader.open_rollout("churn") is None
             assert reader.audit() == []
+            assert reader.pending() == reader.pending("churn") == reader.events() == []
             assert reader.live_digests() == frozenset()
 
     def test_only_the_named_models_are_read(self, opened: Opened) -> None:
@@ -612,6 +624,87 @@ class StateContract:
         opened.store.set_mirrored(delivered.endpoint)
         delivered.carry_out(Move(1, "passed"))
         assert opened.reader.unmirrored() == {}, "weights are no business of the registry"
+
+    # ── events from outside ──
+
+    def test_an_event_is_kept_once_and_waits_in_order(self, opened: Opened) -> None:
+        serial = opened.reader.lineage().serial
+        second = make_event("2", kind=EventKind.WEBHOOK, event="push", received_at="")
+        assert opened.store.put(make_event("1"))
+        opened.clock.advance(1)
+        assert opened.store.put(second)
+        for again in (make_event("1"), make_event("1", kind=EventKind.WEBHOOK, reason="another", actor="ben")):
+            assert not opened.store.put(again)
+        assert opened.store.put(make_event("1", "iris")), "an id is unique within its model"
+        for reader in (opened.reader, opened.store):
+            waiting = reader.pending("churn")
+            assert [replace(event, sequence=0) for event in waiting] == [
+                make_event("1"),
+                replace(second, received_at="2026-01-01T00:00:01.000000Z"),
+            ]
+            assert reader.pending() == [*waiting, *reader.pending("iris")]
+            assert reader.events() == list(reversed(reader.pending()))
+            assert reader.events("churn", 1) == [waiting[1]]
+        sequences = [event.sequence for event in opened.reader.pending()]
+        assert sequences == sorted(set(sequences))
+        assert sequences[0] > 0
+        assert opened.reader.lineage().serial == serial, "no plan gets stale by an event"
+        received = [(event.actor, event.subject, event.details["id"]) for event in opened.reader.audit()]
+        assert received == [("ana", "churn", "1"), ("ana", "churn", "2"), ("ana", "iris", "1")]
+
+    def test_an_event_is_handled_once(self, opened: Opened) -> None:
+        for id in "123":
+            opened.store.put(make_event(id))
+        opened.store.put(make_event("1", "iris"))
+        lease = opened.started()
+        opened.clock.advance(5)
+        opened.store.handle(lease, ["3", "1"], "run1")
+        opened.store.handle(lease, [], "run2")
+        assert [event.id for event in opened.reader.pending("churn")] == ["2"]
+        for refused in (["1"], ["2", "3"], ["2", "unknown"], ["2", "2"]):
+            with pytest.raises(StateError):
+                opened.store.handle(lease, refused, "run2")
+        for reader in (opened.reader, opened.store):
+            assert [event.id for event in reader.pending()] == ["2", "1"]
+            handled = [event for event in reader.events("churn") if event.handled_at]
+            assert [(e.id, e.handled_by, e.handled_at) for e in handled] == [
+                ("3", "run1", "2026-01-01T00:00:05.000000Z"),
+                ("1", "run1", "2026-01-01T00:00:05.000000Z"),
+            ]
+        assert not opened.store.put(make_event("1")), "also one that was handled is known"
+        last = opened.reader.audit()[-1]
+        assert (last.event, last.subject, last.details) == (
+            "events handled",
+            "churn",
+            {"ids": ["3", "1"], "by": "run1"},
+        )
+
+    def test_only_the_holder_of_the_lease_handles(self, opened: Opened) -> None:
+        opened.store.put(make_event("1"))
+        stale = opened.started()
+        opened.clock.advance(61)
+        lease = opened.started("run2")
+        with pytest.raises(FencedError):
+            opened.store.handle(stale, ["1"], "run1")
+        with pytest.raises(StateError):
+            opened.store.handle(opened.store.acquire("iris", "ben", 60), ["1"], "run1")
+        assert [event.id for event in opened.store.pending()] == ["1"]
+        opened.store.handle(lease, ["1"], "run2")
+        assert opened.reader.pending() == []
+
+    def test_events_of_a_removed_model_go_with_it(self, opened: Opened) -> None:
+        opened.store.release(opened.started())
+        opened.store.put(make_event("1"))
+        opened.store.put(make_event("1", "iris"))
+        opened.store.rm("churn", actor="ana")
+        assert [event.model for event in opened.reader.events()] == ["iris"]
+        assert opened.store.put(make_event("1"))
+
+    @pytest.mark.parametrize("changes", [{"id": ""}, {"model": ""}])
+    def test_an_event_without_a_name_is_refused(self, opened: Opened, changes: dict[str, Any]) -> None:
+        with pytest.raises(IntegrityError):
+            opened.store.put(replace(make_event("1"), **changes))
+        assert opened.reader.events() == []
 
     # ── plans, taints, removal ──
 

@@ -20,7 +20,7 @@ from engine.adapters.state.reader import SqliteStateReader
 from engine.adapters.state.schema import metadata
 from engine.adapters.state.store import SqlStateStore
 from engine.errors import EngineError, IntegrityError, StateError
-from engine.testing.state_contract import make_result, make_run
+from engine.testing.state_contract import make_event, make_result, make_run
 
 NEXT = '''
 """A later schema."""
@@ -95,6 +95,22 @@ def test_an_older_state_is_migrated_after_a_backup(tmp_path: Path, later: Path) 
     assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
     connection.close()
     assert SqliteStateReader(tmp_path / f"state.db.{SCHEMA_HEAD}.backup").models() == before
+
+
+def test_a_state_without_an_inbox_gets_one(tmp_path: Path) -> None:
+    store = written(tmp_path / "state.db")
+    before = store.models()
+    store.close()
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("DROP TABLE inbox")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.close()
+    migrated = SqlStateStore(f"sqlite:///{tmp_path}/state.db")
+    assert migrated.models() == before
+    assert migrated.put(make_event("1"))
+    assert [event.id for event in SqliteStateReader(tmp_path / "state.db").pending()] == ["1"]
+    assert (tmp_path / "state.db.0001.backup").exists()
+    migrated.close()
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, later: Path) -> None:

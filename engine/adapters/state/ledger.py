@@ -27,6 +27,7 @@ from engine.core.records import (
     Attempt,
     AttemptStatus,
     Endpoint,
+    Event,
     Lease,
     Release,
     RunStatus,
@@ -34,7 +35,7 @@ from engine.core.records import (
     delivery_of,
 )
 from engine.core.rollout import Rollout
-from engine.errors import EngineError, FencedError, IntegrityError, StateError
+from engine.errors import EngineError, FencedError, IntegrityError, StateError, TransientError
 from engine.failpoints import failpoint
 
 DURATIONS_KEPT = 5
@@ -357,6 +358,42 @@ def rollout_json(rollout: Rollout) -> dict[str, Json]:
 def endpoint_json(endpoint: Endpoint) -> dict[str, Json]:
     """An endpoint for the audit log."""
     return dict(vars(endpoint))
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def refuse_overflow(tx: Transaction, model: str, limit: int) -> None:
+    """Raises TransientError when so many events of a model wait already."""
+    waiting = "SELECT COUNT(*) FROM inbox WHERE model = :model AND handled_at IS NULL"
+    if tx.fetch(waiting, {"model": model})[0][0] >= limit:
+        raise TransientError(
+            f"{limit:,} events of {model} wait already, and nobody takes them up",
+            remedy="Nothing was kept. Start what acts on them: engine up",
+        )
+
+
+def add_event(tx: Transaction, event: Event) -> None:
+    """Keep an event that is not there yet."""
+    tx.execute(
+        "INSERT INTO inbox (id, model, kind, event, reason, actor, received_at)"
+        " VALUES (:id, :model, :kind, :event, :reason, :actor, :received_at)",
+        {**vars(event), "kind": event.kind.value, "received_at": event.received_at or tx.now},
+    )
+
+
+def handle_event(tx: Transaction, event: Event | None, model: str, id: str, by: str) -> None:
+    """Mark an event as taken up. Raises StateError when it is not known or was taken up before."""
+    if event is None:
+        raise StateError(f"{model} has no event {id}", remedy="Nothing was changed.")
+    if event.handled_at is not None:
+        raise StateError(
+            f"event {id} of {model} was handled before, by {event.handled_by}", remedy="Nothing was changed."
+        )
+    tx.execute(
+        "UPDATE inbox SET handled_at = :at, handled_by = :by WHERE sequence = :sequence",
+        {"at": tx.now, "by": by, "sequence": event.sequence},
+    )
 
 
 def json_text(value: Mapping[str, Any], what: str) -> str:

@@ -22,6 +22,8 @@ from engine.core.records import (
     AttemptStatus,
     AuditEvent,
     Endpoint,
+    Event,
+    EventKind,
     Lease,
     Lineage,
     ModelState,
@@ -35,7 +37,7 @@ from engine.core.verdict import Verdict
 if TYPE_CHECKING:
     from engine.core.rollout import Rollout, Strategy
 
-SCHEMA_HEAD = "0001"
+SCHEMA_HEAD = "0002"
 """The schema revision that this version reads and writes."""
 
 Row: TypeAlias = tuple[Any, ...]
@@ -53,6 +55,7 @@ _ROLLOUT = (
 )
 _OPEN = "(phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval')"
 _LEASE = "model, holder, token, acquired_at, expires_at"
+_EVENT = "id, model, kind, event, reason, actor, received_at, sequence, handled_at, handled_by"
 _AUDIT = "sequence, at, actor, event, subject, details, previous_hash, hash"
 
 # Beyond this many names it is cheaper to read all models and pick.
@@ -172,6 +175,28 @@ class StateQueries(ABC):
             {},
         )
         return {row[0]: Endpoint(*row) for row in rows}
+
+    # ── Inbox, to read ──
+
+    def pending(self, model: str | None = None) -> Sequence[Event]:
+        """The events (of one model if given) that nobody has taken up, in the order of their arrival."""
+        only = "" if model is None else "model = :model AND "
+        rows = self._rows(
+            f"SELECT {_EVENT} FROM inbox WHERE {only}handled_at IS NULL ORDER BY sequence",  # noqa: S608 - constants
+            {} if model is None else {"model": model},
+        )
+        return [event_of(row) for row in rows]
+
+    def events(self, model: str | None = None, limit: int = 50) -> Sequence[Event]:
+        """The newest events (of one model if given), handled ones too, newest first."""
+        where = "" if model is None else "WHERE model = :model "
+        rows = self._rows(
+            f"SELECT {_EVENT} FROM inbox {where}ORDER BY sequence DESC LIMIT :limit",  # noqa: S608 - constants
+            {"limit": limit} if model is None else {"model": model, "limit": limit},
+        )
+        return [event_of(row) for row in rows]
+
+    # ── the audit log ──
 
     def audit(self, after: int = 0) -> Sequence[AuditEvent]:
         """The audit events beyond sequence `after`, oldest first: the order of the chain."""
@@ -427,6 +452,20 @@ def _run(row: Row) -> Run:
         message,
         json.loads(provenance),
     )
+
+
+def event_of(row: Row) -> Event:
+    """The event of a row with the columns of `_EVENT`."""
+    return Event(row[0], row[1], EventKind(row[2]), *row[3:])
+
+
+def find_event(fetch: Fetch, model: str, id: str) -> Event | None:
+    """The event that the model knows under this id."""
+    rows = fetch(
+        f"SELECT {_EVENT} FROM inbox WHERE model = :model AND id = :id",  # noqa: S608 - constants
+        {"model": model, "id": id},
+    )
+    return event_of(rows[0]) if rows else None
 
 
 def _event(row: Row) -> AuditEvent:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from engine.core.records import AttemptStatus, RunStatus
+from engine.core.records import AttemptStatus, EventKind, RunStatus
 from engine.core.rollout import Phase
 from engine.core.verdict import Verdict
 
@@ -40,7 +40,7 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _one_of(
-    column: str, values: type[AttemptStatus] | type[RunStatus] | type[Verdict] | type[Phase]
+    column: str, values: type[AttemptStatus] | type[RunStatus] | type[Verdict] | type[Phase] | type[EventKind]
 ) -> CheckConstraint:
     # Not with IN: SQLite builds an index of its list for each row that is checked.
     return CheckConstraint(" OR ".join(f"{column} = '{value.value}'" for value in values), name=column)
@@ -217,6 +217,33 @@ rollouts = Table(
         "uq_rollouts_open",
         "phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval'",
         "model",
+    ),
+)
+
+# No foreign key to `models`: an event may come before the first run.
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("sequence", _Id, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("received_at", Text, nullable=False),
+    Column("handled_at", Text),
+    Column("handled_by", Text),
+    UniqueConstraint("model", "id", name="uq_inbox_id"),
+    _one_of("kind", EventKind),
+    CheckConstraint("id <> '' AND model <> ''", name="named"),
+    CheckConstraint("(handled_at IS NULL) = (handled_by IS NULL)", name="handled"),
+    Index(
+        "ix_inbox_pending",
+        "model",
+        "sequence",
+        sqlite_where=text("handled_at IS NULL"),
+        postgresql_where=text("handled_at IS NULL"),
     ),
 )
 

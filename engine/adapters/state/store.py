@@ -24,11 +24,23 @@ from engine.adapters.state.migrate import prepare
 from engine.adapters.state.queries import (
     Fetch,
     StateQueries,
+    find_event,
     find_lease,
     find_release,
 )
 from engine.adapters.state.transaction import Transaction
-from engine.core.records import Attempt, AttemptStatus, Endpoint, Lease, Release, Run, RunStatus, StepResult, utc
+from engine.core.records import (
+    Attempt,
+    AttemptStatus,
+    Endpoint,
+    Event,
+    Lease,
+    Release,
+    Run,
+    RunStatus,
+    StepResult,
+    utc,
+)
 from engine.errors import (
     EngineError,
     IntegrityError,
@@ -39,6 +51,9 @@ from engine.errors import (
     UsageError,
 )
 from engine.ports import RolloutChange
+
+PENDING_LIMIT = 10_000
+"""How many events of one model may wait for somebody to take them up."""
 
 
 def utc_now() -> datetime:
@@ -283,6 +298,40 @@ class SqlStateStore(StateQueries):
             )
         )
 
+    # ── Inbox ──
+
+    def put(self, event: Event) -> bool:
+        """Keep an event durably; False when the model knows one of this id already, handled or not.
+
+        Raises TransientError while `PENDING_LIMIT` of them wait.
+        """
+
+        def body(tx: Transaction) -> bool:
+            if find_event(tx.fetch, event.model, event.id) is not None:
+                return False
+            ledger.refuse_overflow(tx, event.model, PENDING_LIMIT)
+            ledger.add_event(tx, event)
+            details = {"id": event.id, "kind": event.kind.value, "event": event.event, "reason": event.reason}
+            tx.record(event.actor, "event received", event.model, details)
+            return True
+
+        return self._database.write(body)
+
+    def handle(self, lease: Lease, ids: Sequence[str], by: str) -> None:
+        """Note that a run or an evaluation `by` took these events of the lease's model up: all of them or none.
+
+        Raises FencedError for a lost lease, StateError for an id that is not known or was handled before.
+        """
+
+        def body(tx: Transaction) -> None:
+            ledger.prove(tx, lease)
+            for id in ids:
+                ledger.handle_event(tx, find_event(tx.fetch, lease.model, id), lease.model, id, by)
+            tx.record(holders.actor(lease.holder), "events handled", lease.model, {"ids": list(ids), "by": by})
+
+        if ids:
+            self._database.write(body)
+
     # ── PlanStore ──
 
     def redeem(self, plan_id: str, at: str) -> None:
@@ -333,7 +382,7 @@ class SqlStateStore(StateQueries):
         self._database.write(body)
 
     def rm(self, model: str, *, actor: str) -> None:
-        """Forget a model: its results, runs, releases and endpoint. Audit events and the fencing token stay.
+        """Forget a model: its results, runs, releases, endpoint and events. Audit events and the fencing token stay.
 
         Raises UsageError when it is not known, LockedError while somebody holds its lease.
         """
@@ -347,7 +396,7 @@ class SqlStateStore(StateQueries):
             tx.touch()
             (serial,) = tx.fetch("SELECT serial FROM meta", {})[0]
             tx.record(actor, "model removed", model, {"serial": serial})
-            for table in ("rollouts", "endpoints", "releases", "taints", "steps", "runs"):
+            for table in ("inbox", "rollouts", "endpoints", "releases", "taints", "steps", "runs"):
                 tx.execute(f"DELETE FROM {table} WHERE model = :model", {"model": model})  # noqa: S608 - constants
             tx.execute("DELETE FROM models WHERE name = :model", {"model": model})
 
