@@ -1,12 +1,15 @@
 """The bytes of files: their digest, in constant memory.
 
 Files are read, never mapped: a mapped file that somebody shortens meanwhile would kill this process (SIGBUS).
-Measured on two cores, 4 MiB blocks with blake3's own threads come within a third of a mapping's speed.
+Of a large file the next block is read while this one is hashed: measured on two cores, that takes two thirds of the
+time of one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 
 from blake3 import blake3
@@ -14,6 +17,7 @@ from blake3 import blake3
 BLOCK = 4 << 20  # bytes
 
 _THREADED_FROM = 1 << 20  # bytes; below it, threads cost more than they bring
+_AHEAD_FROM = 64 << 20  # bytes; below it, a thread to read ahead costs more than it brings
 
 
 def digest_file(path: str | Path) -> str:
@@ -38,8 +42,27 @@ def digest_blocks(path: str | Path, consume: Callable[[memoryview], object]) -> 
             return f"blake3:{hasher.hexdigest()}"
         hasher = blake3(first, max_threads=blake3.AUTO)
         consume(memoryview(first))
-        block = memoryview(bytearray(BLOCK))
-        while count := file.readinto(block):
-            consume(block[:count])
-            hasher.update(block[:count])
+        for block in _read_ahead(file) if os.fstat(file.fileno()).st_size >= _AHEAD_FROM else _read(file):
+            consume(block)
+            hasher.update(block)
         return f"blake3:{hasher.hexdigest()}"
+
+
+def _read(file: FileIO) -> Iterator[memoryview]:
+    """The rest of a file in blocks; each is valid until the next one is asked for."""
+    block = memoryview(bytearray(BLOCK))
+    while count := file.readinto(block):
+        yield block[:count]
+
+
+def _read_ahead(file: FileIO) -> Iterator[memoryview]:
+    """The same, with the next block read by a thread meanwhile."""
+    from concurrent.futures import ThreadPoolExecutor  # costs some milliseconds, which planning can do without
+
+    block, spare = memoryview(bytearray(BLOCK)), memoryview(bytearray(BLOCK))
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(file.readinto, block)
+        while count := coming.result():
+            coming = reader.submit(file.readinto, spare)
+            yield block[:count]
+            block, spare = spare, block
