@@ -94,11 +94,11 @@ class Workspace:
 
     @cached_property
     def reader(self) -> StateQueries:
-        """The state, to read; a state that does not exist is empty."""
+        """The state, to read; a state that does not exist is empty, an older one is migrated after a backup."""
         if self.state_url.startswith("sqlite:///"):
             from engine.adapters.state.reader import SqliteStateReader
 
-            return SqliteStateReader(self.root / self.state_url.removeprefix("sqlite:///"))
+            return SqliteStateReader(self.root / self.state_url.removeprefix("sqlite:///"), lambda: self.store)
         return self.store
 
     @cached_property

@@ -19,6 +19,7 @@ from engine.adapters.state.queries import SCHEMA_HEAD
 from engine.adapters.state.reader import SqliteStateReader
 from engine.adapters.state.schema import metadata
 from engine.adapters.state.store import SqlStateStore
+from engine.app.workspace import open_workspace
 from engine.errors import EngineError, IntegrityError, StateError
 from engine.testing.state_contract import make_event, make_result, make_run
 
@@ -164,3 +165,19 @@ for _ in range(2):
 assert not [name for name in sys.modules if name.startswith("alembic")]
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_project_with_an_older_state_goes_on(tmp_path: Path) -> None:
+    """Whatever looks at it first brings it to the current schema."""
+    (tmp_path / "engine.yaml").write_text("")
+    (tmp_path / ".engine").mkdir()
+    written(tmp_path / ".engine" / "state.db").close()
+    with sqlite3.connect(tmp_path / ".engine" / "state.db") as connection:
+        connection.execute("DROP TABLE inbox")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.close()
+    workspace = open_workspace(tmp_path)
+    assert list(workspace.reader.list_models()) == ["churn"]
+    assert workspace.reader.pending() == []
+    workspace.reader.close()
+    workspace.store.close()

@@ -1,14 +1,15 @@
 """The state's SQLite file, read with the standard library alone: what `engine plan` uses.
 
 Opens the file read-only, on first use, and keeps the one connection; every call sees one consistent snapshot and
-never waits for a writer. A file that does not exist is an empty state, and is not created. Raises StateError for a
-schema that this version does not read, IntegrityError for a file that is not a state.
+never waits for a writer. A file that does not exist is an empty state, and is not created. An older schema is migrated
+where the reader is told how. Raises StateError for a schema that this version does not read, IntegrityError for a file
+that is not a state.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from engine.errors import IntegrityError, StateError
 
 
 class SqliteStateReader(StateQueries):
-    """StateReader and HistoryReader of a SQLite file."""
+    """StateReader and HistoryReader of a SQLite file. `migrate` brings the file to the current schema."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, migrate: Callable[[], object] | None = None) -> None:
         self._path = path
+        self._migrate = migrate
         self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
@@ -52,19 +54,28 @@ class SqliteStateReader(StateQueries):
 
     def _open(self) -> sqlite3.Connection | None:
         if self._connection is None and self._path.exists():
-            try:
-                connection = _connect(self._path)
-                revision = connection.execute(REVISION).fetchone()
-            except sqlite3.DatabaseError as error:
-                raise _unreadable(self._path, error) from error
-            if revision != (SCHEMA_HEAD,):
+            connection, revision = self._looked_at()
+            if revision != SCHEMA_HEAD and self._migrate is not None:
+                connection.close()
+                self._migrate()
+                connection, revision = self._looked_at()
+            if revision != SCHEMA_HEAD:
                 connection.close()
                 raise StateError(
-                    f"{self._path} has schema {revision[0] if revision else 'none'}, this version reads {SCHEMA_HEAD}",
-                    remedy="An older state is migrated by the next engine apply; for a newer one, upgrade engine.",
+                    f"{self._path} has schema {revision or 'none'}, this version reads {SCHEMA_HEAD}",
+                    remedy="An older state is migrated by engine plan; for a newer one, upgrade engine.",
                 )
             self._connection = connection
         return self._connection
+
+    def _looked_at(self) -> tuple[sqlite3.Connection, str | None]:
+        """A connection and the file's schema."""
+        try:
+            connection = _connect(self._path)
+            row = connection.execute(REVISION).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(self._path, error) from error
+        return connection, row[0] if row else None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
