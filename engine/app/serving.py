@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from engine.app.tokens import token_file
 from engine.app.workspace import Workspace
 from engine.core.records import Artifact, Endpoint, Lineage, Release
 from engine.errors import UsageError
+from engine.serving.admission import LOOPBACK
 from engine.serving.desired import Desired, ReleaseRef, Wanted
 from engine.serving.pool import ModelFiles
 from engine.serving.settings import Settings
+from engine.serving.tokens import Door, Purpose
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FOLDER = "serving"
 _ALL = 1_000_000_000  # a limit that is none
+_WHAT = {Purpose.PREDICT: "predictions", Purpose.CONTROL: "control"}
 
 
 def serve(workspace: Workspace, settings: Settings, *, insecure: bool, announce: Callable[[str], None]) -> None:
     """Serve the project's endpoints until SIGTERM. Raises UsageError for an address that is not safe."""
     from engine.serving.service import serve as serve_truth
 
-    refuse_open_door(settings, insecure=insecure)
+    door = door_of(workspace, Purpose.PREDICT, settings, insecure=insecure)
     workspace.prepare_home()
     folder = serving_folder(workspace)
     folder.mkdir(exist_ok=True, mode=0o700)
-    serve_truth(StateTruth(workspace), settings, folder, announce)
+    serve_truth(StateTruth(workspace), settings, folder, announce, door)
 
 
 def serving_folder(workspace: Workspace) -> Path:
@@ -33,20 +36,26 @@ def serving_folder(workspace: Workspace) -> Path:
     return workspace.home / FOLDER
 
 
-def refuse_open_door(settings: Settings, *, insecure: bool) -> None:
-    """Raise UsageError for an address that others can reach, without a token and TLS."""
-    if settings.host in LOOPBACK or insecure:
-        return
-    missing = [
-        what
-        for what, given in (("a token (--token-file)", settings.token), ("TLS (--tls-cert)", settings.certificate))
-        if given is None
-    ]
-    if missing:
+def door_of(workspace: Workspace, purpose: Purpose, settings: Settings, *, insecure: bool) -> Door | None:
+    """What asks for tokens at this address; None where nothing does.
+
+    Control always asks. Predictions do beyond loopback and where `require_token` or a token of its own is given. Raises
+    UsageError for an address that others can reach without a token and TLS, and where no token would do.
+    """
+    door = Door(token_file(workspace), purpose, settings.token)
+    beyond = settings.host not in LOOPBACK and not insecure
+    asks = beyond or purpose is Purpose.CONTROL or settings.require_token or settings.token is not None
+    make = f"engine token create --for {purpose.value}"
+    lacking = [] if not asks or door.opens() else [f"a token ({make})"]
+    lacking += ["TLS (--tls-cert)"] if beyond and settings.certificate is None else []
+    if lacking and beyond:
         raise UsageError(
-            f"{settings.host} can be reached from other machines: {' and '.join(missing)} must be given",
+            f"{settings.host} can be reached from other machines: {' and '.join(lacking)} must be there",
             remedy="Add what is missing, listen at 127.0.0.1, or say --insecure if something else protects it.",
         )
+    if lacking:
+        raise UsageError(f"there is no token for {_WHAT[purpose]}", remedy=f"Make one: {make}")
+    return door if asks else None
 
 
 class StateTruth:

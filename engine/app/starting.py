@@ -8,10 +8,12 @@ is written at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.app.tokens import first_tokens
+from engine.app.workspace import Workspace
 from engine.errors import UsageError
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -23,11 +25,15 @@ BESIDE = frozenset({".gitignore", "README.md", ".github/workflows/engine.yml"})
 
 @dataclass(frozen=True)
 class Created:
-    """A project's folder, the files that were written there, and those that were there already, by relative path."""
+    """A project's folder, the files that were written there, and those that were there already, by relative path.
+
+    `tokens` are the texts of the first tokens by what they are for, none where there are some.
+    """
 
     folder: Path
     written: Sequence[str]
     present: Sequence[str]
+    tokens: Mapping[str, str]
 
 
 def create_project(folder: Path, name: str = DEFAULT_NAME) -> Created:
@@ -54,7 +60,8 @@ def create_project(folder: Path, name: str = DEFAULT_NAME) -> Created:
             target.write_bytes(wanted[path])
         except OSError as error:
             raise UsageError(f"{target} cannot be written: {error.strerror}", remedy="Name another folder.") from error
-    return Created(folder, written, present)
+    tokens = first_tokens(Workspace(folder.resolve()))
+    return Created(folder, written, present, {purpose.value: text for purpose, text in tokens.items()})
 
 
 def lay_out(files: Sequence[Path], *, write: bool) -> list[Path]:

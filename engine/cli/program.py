@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Upkeep": {
         "fmt": "Lay specs out in the standard way.",
+        "token": "Make, list and revoke tokens of the gateway.",
         "schema": "Print or write the JSON Schema of specs.",
         "lock": "List leases, or release one.",
         "state": "List, show, back up and clean the state.",

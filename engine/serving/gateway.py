@@ -7,16 +7,16 @@ What a candidate fails, the stable release answers, and the failure counts again
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import random
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from time import monotonic
 from urllib.parse import parse_qs, quote, unquote
 
 from engine import __version__
 from engine.serving import openapi
+from engine.serving.admission import CHALLENGE, LOOPBACK, foreign_body, foreign_site
 from engine.serving.copies import Copy, copy_to
 from engine.serving.counting import Slot
 from engine.serving.fleet import Fleet
@@ -29,12 +29,13 @@ from engine.serving.refusal import Refusal
 from engine.serving.routing import Route, hash_of, place_of
 from engine.serving.settings import Settings
 from engine.serving.signature import Signature
+from engine.serving.tokens import Door
 from engine.serving.wire import MLFLOW, OPEN_INFERENCE, OWN, Reply
 from engine.serving.wire import Request as Asked
 
 Action = Callable[[Request], None]
+_BODIES = (b"application/json", b"application/octet-stream")
 _OPEN = frozenset({b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready"})  # without a token
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _CANDIDATES_SHARE = 0.5  # of the deadline; the rest is for the stable release
 _MOST_TO_PARSE = 256 << 10  # bytes of a body that are parsed here for a key; beyond it everybody would wait
 _RETRY = b"retry-after: 1\r\n"
@@ -42,10 +43,13 @@ _JSON = b"content-type: application/json\r\n"
 
 
 class Gateway:
-    """Handles requests. `metrics` gives the text of `/metrics` with its content type."""
+    """Handles requests. `metrics` gives the text of `/metrics` with its content type; without a `door` all may ask."""
 
-    def __init__(self, settings: Settings, keeper: Keeper, metrics: Callable[[], tuple[bytes, str]]) -> None:
+    def __init__(
+        self, settings: Settings, keeper: Keeper, metrics: Callable[[], tuple[bytes, str]], door: Door | None = None
+    ) -> None:
         self.settings = settings
+        self._door = door
         self.keeper = keeper
         self.connections: set[Connection] = set()
         self.held = 0
@@ -58,7 +62,7 @@ class Gateway:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._table: Mapping[bytes, Mapping[bytes, Action]] = {}
-        self._loopback = settings.host in ("127.0.0.1", "localhost", "::1")
+        self._loopback = settings.host in LOOPBACK
         self.renew()
 
     # ── which path is what ─────────────────────────────────────────────────────────────────────────────────────
@@ -109,8 +113,8 @@ class Gateway:
         methods = self._table.get(request.path)
         if methods is None:
             methods = self._table.get(quote(unquote(request.path.decode("latin-1")), safe="/").encode())
-        if self.settings.token is not None and request.path not in _OPEN and not self._has_token(request):
-            request.fail(401, "a token is needed", b'www-authenticate: Bearer realm="engine"\r\n')
+        if request.path not in _OPEN and not self._admits(request):
+            request.fail(401, "a token is needed", CHALLENGE)
             return
         if methods is None:
             self._unknown(request)
@@ -145,27 +149,15 @@ class Gateway:
 
     # ── who may ask ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _has_token(self, request: Request) -> bool:
-        kind, _, given = request.headers.get(b"authorization", b"").partition(b" ")
-        assert self.settings.token is not None
-        return kind.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.settings.token.encode())
+    def _admits(self, request: Request) -> bool:
+        return self._door is None or self._door.who(request.headers.get(b"authorization", b"")) is not None
 
     def _is_ours(self, request: Request) -> bool:
         """Whether a page of another site cannot have sent it, and its body is JSON; answers it otherwise."""
-        headers = request.headers
-        if self._loopback:
-            for name in (b"host", b"origin"):
-                if name in headers and not _is_loopback(headers[name]):
-                    request.fail(403, f"the header {name.decode()} names another host; only loopback is served")
-                    return False
-        kind = headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
-        if kind not in (b"application/json", b"application/octet-stream"):
-            request.fail(415, "content-type must be application/json")
-            return False
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            request.fail(415, "content-encoding must be identity")
-            return False
-        return True
+        refusal = (foreign_site(request) if self._loopback else None) or foreign_body(request, _BODIES)
+        if refusal is not None:
+            request.fail(*refusal)
+        return refusal is None
 
     # ── predictions ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -419,13 +411,6 @@ class _Call:
         document = json.loads(reply.body)
         code = "BAD_REQUEST" if reply.status < 500 else "INTERNAL_ERROR"
         return json.dumps({"error_code": code, "message": document["error"], **document}).encode()
-
-
-@lru_cache(maxsize=256)
-def _is_loopback(value: bytes) -> bool:
-    text = value.decode("latin-1").lower().removeprefix("http://").removeprefix("https://")
-    host = text.rpartition(":")[0] if ":" in text and not text.endswith("]") else text
-    return host in _LOOPBACK
 
 
 def _id_in(body: bytes, head: int, form: int, column: str) -> bytes | None:

@@ -12,15 +12,13 @@ import json
 import logging
 import os
 import signal
-import socket
 import sqlite3
-import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, Protocol
 
 from engine.core.records import utc
 from engine.errors import UsageError
@@ -31,29 +29,46 @@ from engine.serving.desired import Desired, Truth, replace_file
 from engine.serving.evidence_file import EvidenceFile
 from engine.serving.fleet import Fleet
 from engine.serving.gateway import Gateway
-from engine.serving.http import Connection
+from engine.serving.listener import Listener, ended
 from engine.serving.prediction_log_keeper import Keeper
 from engine.serving.settings import Settings
+from engine.serving.tokens import Door
 
 STATUS, ROUTES, EVIDENCE, LOCK = "status.json", "routes.json", "evidence.db", "lock"
-_SWEEP_SECONDS = 0.25
 _STATUS_SECONDS = 1.0
 _CONDENSE_SECONDS = 600.0
 _CONDENSE_AFTER = timedelta(hours=1)
-_BACKLOG = 1024
-_CANCEL_AGAIN_SECONDS = 0.2
 _log = logging.getLogger("engine.serving")
 
 
-def serve(truth: Truth, settings: Settings, folder: Path, announce: Callable[[str], None]) -> None:
+class Companion(Protocol):
+    """What listens beside the gateway, in the same process, as long as that does."""
+
+    async def start(self) -> None:
+        """Listen. Raises UsageError for an address that cannot be had."""
+
+    async def stop(self) -> None:
+        """Answer what was begun, and end."""
+
+
+def serve(
+    truth: Truth,
+    settings: Settings,
+    folder: Path,
+    announce: Callable[[str], None],
+    door: Door | None = None,
+    beside: Sequence[Companion] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT. `announce` is called with the address once the gateway listens.
+
+    Without a `door` no token is asked for.
 
     Raises UsageError for an address that cannot be had, and while another gateway serves the project.
     """
     import uvloop
 
     async def main() -> None:
-        await Service(truth, settings, folder).run(announce)
+        await Service(truth, settings, folder, door, beside).run(announce)
 
     with (folder / LOCK).open("ab") as lock:
         try:
@@ -68,8 +83,17 @@ def serve(truth: Truth, settings: Settings, folder: Path, announce: Callable[[st
 class Service:
     """See the module."""
 
-    def __init__(self, truth: Truth, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self,
+        truth: Truth,
+        settings: Settings,
+        folder: Path,
+        door: Door | None = None,
+        beside: Sequence[Companion] = (),
+    ) -> None:
         self._truth = truth
+        self._door = door
+        self._beside = beside
         self._settings = settings
         self._folder = folder
         self._id = token_hex(6)
@@ -86,19 +110,23 @@ class Service:
             loop.add_signal_handler(number, self._stop.set)
         template = Template()
         keeper = Keeper(self._folder, self._settings.log)
-        self._gateway = gateway = Gateway(self._settings, keeper, lambda: metrics.text(self._gateway, template))
+        self._gateway = gateway = Gateway(
+            self._settings, keeper, lambda: metrics.text(self._gateway, template), self._door
+        )
         self._fleet = gateway.fleet = Fleet(self._truth, template, self._settings, self._changed)
-        server = await self._listen()
+        listener = await self._listen()
+        for companion in self._beside:
+            await companion.start()
         template.start()
-        work = (self._follow(), self._report(), self._flush(), self._sweep(), keeper.run())
+        work = (self._follow(), self._report(), self._flush(), listener.sweep(), keeper.run())
         tasks = [loop.create_task(each) for each in work]
         announce(self._address)
         stopped = loop.create_task(self._stop.wait())
         try:
             await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            await self._drain(server)
+            await asyncio.gather(listener.drain(), *(companion.stop() for companion in self._beside))
         finally:
-            failures = await _ended(tasks)
+            failures = await ended(tasks)
             self._fleet.close()
             await keeper.close()
             await loop.run_in_executor(None, template.close)
@@ -108,36 +136,10 @@ class Service:
         for failure in failures:
             raise failure
 
-    async def _listen(self) -> asyncio.Server:
-        settings, loop = self._settings, asyncio.get_running_loop()
-        try:
-            server = await loop.create_server(
-                lambda: Connection(self._gateway),
-                settings.host,
-                settings.port,
-                ssl=_tls(settings),
-                backlog=_BACKLOG,
-                reuse_address=True,
-            )
-        except OSError as error:
-            raise UsageError(
-                f"{settings.host}:{settings.port} cannot be listened at: {error.strerror or error}",
-                remedy="Choose another one with --host and --port.",
-            ) from error
-        host, port = server.sockets[0].getsockname()[:2]
-        self._address = f"[{host}]:{port}" if server.sockets[0].family == socket.AF_INET6 else f"{host}:{port}"
-        return server
-
-    async def _drain(self, server: asyncio.Server) -> None:
-        """Take no new connection, answer what was begun, close what is idle."""
-        self._gateway.draining = True
-        server.close()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._settings.drain_seconds
-        while self._gateway.connections and loop.time() < end:
-            for connection in list(self._gateway.connections):
-                connection.drain()
-            await asyncio.sleep(0.02)
+    async def _listen(self) -> Listener:
+        listener = Listener(self._gateway)
+        self._address = await listener.start()
+        return listener
 
     # ── what it follows ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,37 +237,3 @@ class Service:
             self._evidence.condense(before)
         except sqlite3.Error as error:
             _log.warning("Evidence cannot be condensed: %s", error)
-
-    async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            now = loop.time()
-            for connection in list(self._gateway.connections):
-                connection.check(now)
-
-
-async def _ended(tasks: Sequence[asyncio.Task[None]]) -> list[BaseException]:
-    """Cancel the tasks until all have ended; what they raised.
-
-    Once is not enough: before Python 3.12 `asyncio.wait_for` swallows a cancellation that comes when it is about to
-    return, and its caller goes on.
-    """
-    running = set(tasks)
-    while running:
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
-    return [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.certificate, settings.key)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"the certificate or its key cannot be read: {error}", remedy="Give PEM files.") from error
-    return context

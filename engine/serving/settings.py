@@ -38,7 +38,8 @@ class Settings:
     drain_seconds: float = 10.0
     poll_seconds: float = 0.25  # between two looks at the state
     flush_seconds: float = 0.5  # between two rows of evidence
-    token: str | None = None
+    require_token: bool = False  # also on loopback
+    token: str | None = None  # a further one for predictions, beside those of the token file
     certificate: str | None = None
     key: str | None = None
     log: LogSettings = field(default_factory=LogSettings)

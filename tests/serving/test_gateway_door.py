@@ -12,17 +12,26 @@ from shutil import which
 import pytest
 from served import PREDICT, Gateway
 
-from engine.app.serving import refuse_open_door
+from engine.app.serving import door_of
+from engine.app.tokens import create
+from engine.app.workspace import Workspace
 from engine.cli.entry import run
 from engine.errors import UsageError
 from engine.serving.settings import Settings
+from engine.serving.tokens import Purpose
 
 TOKEN = "a-token-of-some-length"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_loopback_needs_nothing(host: str) -> None:
-    refuse_open_door(Settings(host=host), insecure=False)
+def test_predictions_on_loopback_need_nothing(host: str, tmp_path: Path) -> None:
+    empty = Workspace(tmp_path)
+    assert door_of(empty, Purpose.PREDICT, Settings(host=host), insecure=False) is None
+    with pytest.raises(UsageError, match="no token for predictions"):
+        door_of(empty, Purpose.PREDICT, Settings(host=host, require_token=True), insecure=False)
+    for insecure in (False, True):
+        with pytest.raises(UsageError, match="no token for control"):
+            door_of(empty, Purpose.CONTROL, Settings(host=host, token=TOKEN), insecure=insecure)
 
 
 @pytest.mark.parametrize(
@@ -33,13 +42,20 @@ def test_loopback_needs_nothing(host: str) -> None:
         ({"certificate": "cert.pem"}, ["token"]),
     ],
 )
-def test_other_addresses_need_a_token_and_tls(given: dict[str, str], missing: list[str]) -> None:
-    settings = Settings(host="0.0.0.0", **given)
+def test_other_addresses_need_a_token_and_tls(given: dict[str, str], missing: list[str], tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    create(workspace, Purpose.CONTROL, None, None)
+    settings = Settings(host="0.0.0.0", **given)  # type: ignore[arg-type]
     with pytest.raises(UsageError) as caught:
-        refuse_open_door(settings, insecure=False)
+        door_of(workspace, Purpose.PREDICT, settings, insecure=False)
     assert all(word in caught.value.message for word in missing)
-    refuse_open_door(settings, insecure=True)
-    refuse_open_door(Settings(host="0.0.0.0", token=TOKEN, certificate="cert.pem"), insecure=False)
+    assert (door_of(workspace, Purpose.PREDICT, settings, insecure=True) is None) == ("token" not in given)
+    safe = Settings(host="0.0.0.0", token=TOKEN, certificate="cert.pem")
+    assert door_of(workspace, Purpose.PREDICT, safe, insecure=False) is not None
+    _, secret = create(workspace, Purpose.PREDICT, None, None)
+    door = door_of(workspace, Purpose.PREDICT, Settings(host="0.0.0.0", certificate="cert.pem"), insecure=False)
+    assert door is not None
+    assert door.who(f"Bearer {secret}".encode()) == "predict"
 
 
 def test_the_command_refuses_an_open_door_and_a_weak_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

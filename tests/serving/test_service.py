@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from engine.serving.service import _ended
+from engine.serving.listener import ended
 
 
 def test_a_task_that_swallows_a_cancellation_ends_all_the_same() -> None:
@@ -20,7 +20,7 @@ def test_a_task_that_swallows_a_cancellation_ends_all_the_same() -> None:
     async def main() -> list[BaseException]:
         tasks = [asyncio.ensure_future(each) for each in (deaf(), failed())]
         await asyncio.sleep(0)
-        return await asyncio.wait_for(_ended(tasks), 20)
+        return await asyncio.wait_for(ended(tasks), 20)
 
     [error] = asyncio.run(main())
     assert str(error) == "the disk"

@@ -30,7 +30,12 @@ def command(settings: Settings, /, folder: str, name: str, as_json: bool) -> int
     if as_json:
         import json
 
-        document = {"format_version": 1, "folder": str(created.folder), "written": list(created.written)}
+        document = {
+            "format_version": 1,
+            "folder": str(created.folder),
+            "written": list(created.written),
+            "tokens": dict(created.tokens),
+        }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return 0
     for path in created.written:
@@ -39,6 +44,10 @@ def command(settings: Settings, /, folder: str, name: str, as_json: bool) -> int
         click.echo(f"  = {path} was there")
     if not created.written:
         click.echo("Everything is there already.")
+    if created.tokens:
+        click.echo("\nTokens, shown this once; engine token create makes others:")
+        for purpose, text in created.tokens.items():
+            click.echo(f"  {purpose}  {text}")
     into = "" if folder == "." else f"cd {folder} && "
     click.echo(f"\nNext: {into}engine plan")
     return 0

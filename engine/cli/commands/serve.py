@@ -17,7 +17,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     examples="""
     engine serve
     engine serve --port 9000 --processes 2
-    engine serve --host 0.0.0.0 --token-file token.txt --tls-cert cert.pem --tls-key key.pem
+    engine serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """,
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen at this address.")
@@ -32,7 +32,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--log-days", default=30.0, show_default=True, type=click.FloatRange(0), help="Keep logged predictions so long."
 )
 @click.option("--log-size", default="5GiB", show_default=True, metavar="SIZE", help="And at most so much of a model.")
-@click.option("--token-file", type=_FILE, help="Ask for the token in this file: Authorization: Bearer TOKEN.")
+@click.option("--require-token", is_flag=True, help="Ask for a token for predictions on this machine too.")
+@click.option("--token-file", type=_FILE, help="Ask for a token, and take the one in this file too.")
 @click.option("--tls-cert", type=_FILE, help="Serve TLS with this certificate (PEM).")
 @click.option("--tls-key", type=_FILE, help="Its key (PEM), if it is in a file of its own.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without a token or TLS.")
@@ -48,6 +49,7 @@ def command(
     max_in_flight: int,
     log_days: float,
     log_size: str,
+    require_token: bool,
     token_file: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -65,6 +67,7 @@ def command(
         deadline=deadline,
         memory=None if memory is None else _size("--memory", memory),
         max_in_flight=max_in_flight,
+        require_token=require_token,
         token=None if token_file is None else _token(token_file),
         certificate=None if tls_cert is None else str(tls_cert),
         key=None if tls_key is None else str(tls_key),
