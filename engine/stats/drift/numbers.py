@@ -1,0 +1,150 @@
+"""Two samples of numbers: Kolmogorov–Smirnov, Wasserstein, Jensen–Shannon and the population stability index.
+
+All take sorted, finite values. `reference` may be a sketch: then `n` is the number of rows that it stands for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.stats.shift import population_stability_index
+
+if TYPE_CHECKING:
+    from engine.stats.bootstrap import Floats
+
+BINS = 10  # of equal reference counts
+_BLOCK = 1 << 16  # numbers looked up at once, so that memory stays small
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A test's statistic, the size of the change and the p-value."""
+
+    statistic: float
+    effect: float
+    p: float
+
+
+def ks_distance(reference: Floats, batch: Floats) -> float:
+    """The largest distance of two distribution functions. Both (k,) and (m,), sorted, not empty.
+
+    It is taken at a point of the smaller sample, or just before one, so that only those are looked up.
+    """
+    import numpy as np
+
+    few, many = (reference, batch) if len(reference) <= len(batch) else (batch, reference)
+    k, m = len(few), len(many)
+    largest = 0.0
+    for start in range(0, k, _BLOCK):
+        block = few[start : start + _BLOCK]
+        ranks = np.arange(start, start + len(block))
+        above = (ranks + 1) / k - np.searchsorted(many, block, side="right") / m
+        below = np.searchsorted(many, block, side="left") / m - ranks / k
+        largest = max(largest, float(above.max()), float(below.max()))
+    return largest
+
+
+def ks_p_value(distance: float, n: int, m: int) -> float:
+    """The asymptotic p-value of the two-sided test, as `scipy.stats.ks_2samp(method="asymp")` has it.
+
+    Source: Hodges 1958, Arkiv för Matematik 3, 469; for ties it is conservative.
+    """
+    import numpy as np
+    from scipy.stats import kstwo
+
+    effective = np.round(float(n) * float(m) / (float(n) + float(m)))
+    return float(np.clip(kstwo.sf(distance, effective), 0, 1))
+
+
+def ks(reference: Floats, n: int, batch: Floats) -> Comparison:
+    """Kolmogorov and Smirnov's two-sample test; the effect is the distance itself, 0–1."""
+    distance = ks_distance(reference, batch)
+    return Comparison(distance, distance, ks_p_value(distance, n, len(batch)))
+
+
+def wasserstein(reference: Floats, n: int, batch: Floats) -> Comparison:
+    """The earth mover's distance, in the unit of the values; the effect is in robust standard deviations.
+
+    These are the reference's interquartile range / 1.349, or its standard deviation where that is 0. Where the
+    reference is constant the effect is 1 unless the batch is the same constant. The distance has no distribution of
+    its own that is free of the data's, so that significance is that of Kolmogorov and Smirnov on the same values.
+    """
+    import numpy as np
+
+    # Two sorted runs: a stable sort merges them.
+    every = np.sort(np.concatenate((reference, batch)), kind="stable")
+    at = every[:-1]
+    apart = np.abs(
+        np.searchsorted(reference, at, side="right") / len(reference)
+        - np.searchsorted(batch, at, side="right") / len(batch)
+    )
+    distance = float((apart * np.diff(every)).sum())
+    scale = spread(reference)
+    effect = distance / scale if scale > 0 else float(distance > 0)
+    return Comparison(distance, effect, ks_p_value(ks_distance(reference, batch), n, len(batch)))
+
+
+def spread(reference: Floats) -> float:
+    """A robust standard deviation: interquartile range / 1.349, or the standard deviation where that is 0."""
+    import numpy as np
+
+    low, high = np.quantile(reference, [0.25, 0.75])
+    return float((high - low) / 1.349) if high > low else float(reference.std())
+
+
+def histograms(reference: Floats, n: int, batch: Floats, bins: int = BINS) -> tuple[Floats, Floats]:
+    """Counts in bins of equal reference counts, the outer ones open; fewer bins where values are tied.
+
+    Each bin ends with a value of the reference and includes it. → (bins,), (bins,); the first sums to `n`.
+    """
+    import numpy as np
+
+    places = (np.arange(1, bins) * len(reference) / bins).astype(np.int64)
+    ends = np.unique(reference[places])
+    ends = ends[ends < reference[-1]] if ends.size and ends[-1] == reference[-1] else ends
+    if ends.size == 0:  # one value holds nearly all: below it, it, above it
+        ends = np.unique([np.nextafter(reference[len(reference) // 2], -np.inf), reference[len(reference) // 2]])
+    counts = []
+    for values, rows in ((reference, n), (batch, len(batch))):
+        ranks = np.concatenate(([0], np.searchsorted(values, ends, side="right"), [len(values)]))
+        counts.append(np.diff(ranks) * (rows / len(values)))
+    return counts[0], counts[1]
+
+
+def psi(reference: Floats, batch: Floats) -> Comparison:
+    """The population stability index of two histograms, (bins,) counts each.
+
+    Under no drift PSI / (1/n + 1/m) has a chi-squared distribution with bins − 1 degrees of freedom, for PSI is then
+    twice a Kullback–Leibler divergence to second order (Yurdakul and Naranjo 2020, Journal of Risk Model Validation
+    14, 89). So "significant and at least 0.2" is a threshold of max(0.2, quantile × (1/n + 1/m)).
+    """
+    value = population_stability_index(reference, batch)
+    noise = 1 / float(reference.sum()) + 1 / float(batch.sum())
+    return Comparison(value, value, chi_squared_p_value(value / noise, reference.size - 1))
+
+
+def jensen_shannon(reference: Floats, batch: Floats) -> Comparison:
+    """The Jensen–Shannon distance (base 2, 0–1) of two histograms, as `scipy.spatial.distance.jensenshannon` has it.
+
+    Under no drift 8·n·m/(n + m) times the divergence in natural logarithms has, to second order, a chi-squared
+    distribution with bins − 1 degrees of freedom.
+    """
+    import numpy as np
+    from scipy.special import rel_entr
+
+    n, m = float(reference.sum()), float(batch.sum())
+    p, q = reference / n, batch / m
+    middle = (p + q) / 2
+    divergence = max(0.0, float((rel_entr(p, middle) + rel_entr(q, middle)).sum() / 2))
+    distance = math.sqrt(divergence / math.log(2))
+    filled = int(np.count_nonzero(middle))
+    return Comparison(distance, distance, chi_squared_p_value(8 * n * m / (n + m) * divergence, filled - 1))
+
+
+def chi_squared_p_value(statistic: float, degrees: int) -> float:
+    """The upper tail of the chi-squared distribution; 1 without degrees of freedom."""
+    from scipy.special import chdtrc
+
+    return float(chdtrc(degrees, statistic)) if degrees > 0 else 1.0
