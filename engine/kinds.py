@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from engine.core.rollout import Rollout, Strategy
     from engine.ports import StepFunction
     from engine.strategies.judging import Assessment
+    from engine.triggers.decision import Decision
+    from engine.triggers.facts import Facts
 
 KINDS = Kinds(
     triggers=KindTable(
@@ -49,6 +51,11 @@ KINDS = Kinds(
         }
     ),
 )
+
+TRIGGERS: Mapping[str, Callable[[Mapping[str, Any], Facts], Decision]] = KindTable(
+    {name: f"engine.triggers.{name}:evaluate" for name in KINDS.triggers}
+)
+"""Whether a resolved trigger is due, by its type. `triggers.group.evaluate` puts them together."""
 
 WORKER_STEPS: Mapping[str, str] = {
     "snapshot": "engine.adapters.sources.remote:run",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from engine.core.canonical import Json
 from engine.core.evidence import Tally
 from engine.core.records import (
+    Aftermath,
     Artifact,
     Attempt,
     AuditEvent,
@@ -26,6 +27,7 @@ from engine.core.records import (
     Run,
     RunStatus,
     StepResult,
+    TriggerEvaluation,
 )
 from engine.core.verdict import Verdict
 
@@ -164,6 +166,28 @@ class Inbox(Protocol):
 
         Raises FencedError for a lost lease, StateError for an id that is not known or was handled before.
         """
+
+
+class EvaluationStore(Protocol):
+    """What the triggers said, and what became of it. Moves no serial: it is no part of what a plan is made of."""
+
+    def record(self, lease: Lease, evaluation: TriggerEvaluation) -> TriggerEvaluation:
+        """Keep an evaluation of the lease's model, as it is then stored.
+
+        When the newest one has the same signature and is not settled, that one gets the new document, a later
+        `last_at` and a higher count instead. Raises FencedError for a lost lease.
+        """
+
+    def settle(self, lease: Lease, sequence: int, aftermath: Aftermath, run_id: str = "") -> None:
+        """Note what became of a due evaluation, once. Raises FencedError; StateError if it is not open."""
+
+    def evaluations(
+        self, model: str | None = None, limit: int = 50, *, due_only: bool = False
+    ) -> Sequence[TriggerEvaluation]:
+        """The newest evaluations (of one model if given), newest first."""
+
+    def newest_evaluations(self, models: Sequence[str]) -> Mapping[str, TriggerEvaluation]:
+        """The newest evaluation of each of these models that has one."""
 
 
 class PlanStore(Protocol):

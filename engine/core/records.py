@@ -196,6 +196,37 @@ class Event:
     handled_by: str | None = None
 
 
+class Aftermath(str, Enum):
+    """What became of a retrain that was due."""
+
+    RELEASED = "released"  # a candidate passed its gates
+    STOPPED = "stopped"  # a gate refused it
+    FAILED = "failed"
+    NOTHING_NEW = "nothing_new"  # the same data and code: there was nothing to train
+
+
+@dataclass(frozen=True)
+class TriggerEvaluation:
+    """What a model's triggers said. Evaluations in a row that say the same are one record, with the newest figures.
+
+    `document` is JSON of its own format (`triggers.evaluation`); `signature` is equal for those that say the same.
+    `status` is `due`, `held`, `not_due` or `unknown`. `sequence` is 0 until it is stored. A due one is open until it
+    is settled: `aftermath` says how, `run_id` by which run.
+    """
+
+    model: str
+    status: str
+    signature: str
+    document: Mapping[str, Json]
+    first_at: str
+    last_at: str
+    count: int = 1
+    sequence: int = 0
+    aftermath: Aftermath | None = None
+    run_id: str = ""
+    settled_at: str | None = None
+
+
 @dataclass(frozen=True)
 class AuditEvent:
     """A link of the hash chain: `hash` covers everything here and the hash before it."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field, model_validator
+
 from engine.errors import Diagnostic
 from engine.spec.diagnostics import suggestion, validate
-from engine.spec.fields import Block, Budget, Seconds, show
+from engine.spec.fields import Block, Budget, ClockTime, Day, Seconds, ZoneName, empty_list, mistake, show
 from engine.spec.kinds import Kinds
 from engine.spec.yaml_tree import Node
 
@@ -47,7 +49,7 @@ class Binder:
         options, mistakes = validate(GroupOptions, rest, label)
         self.diagnostics += mistakes
         members = self._members(node.fields[present[0]], f"{label}.{present[0]}")
-        return {present[0]: members, **(options.model_dump(mode="json") if options else _GROUP_DEFAULTS)}
+        return {present[0]: members, **(_dump(options) if options else _GROUP_DEFAULTS)}
 
     def _say_group(self, node: Node, label: str, present: list[str]) -> None:
         if present:
@@ -172,6 +174,40 @@ class Binder:
         self.diagnostics.append(diagnostic)
 
 
+class QuietHours(Block):
+    """Hours of each day: from (included) to (not included), over midnight if from is the later one."""
+
+    from_: ClockTime = Field(alias="from")
+    """When they begin, like 22:00."""
+    to: ClockTime
+    """When they end, like 06:00."""
+    timezone: ZoneName = "UTC"
+    """The zone of this wall clock."""
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> QuietHours:
+        if self.from_ == self.to:
+            raise mistake("quiet hours that end when they begin", "Write two different times.")
+        return self
+
+
+class Freeze(Block):
+    """Days without retrains, both ends included."""
+
+    from_: Day = Field(alias="from")
+    """The first day, like 2026-12-20."""
+    to: Day
+    """The last day, like 2027-01-02."""
+    timezone: ZoneName = "UTC"
+    """The zone in which these days begin and end."""
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> Freeze:
+        if self.to < self.from_:
+            raise mistake(f"the freeze ends on {self.to}, before it begins", "Write the earlier day under from.")
+        return self
+
+
 class GroupOptions(Block):
     """Several triggers as one."""
 
@@ -179,9 +215,13 @@ class GroupOptions(Block):
     """The shortest time between two retrains that the group starts."""
     budget: Budget | None = None
     """The most retrains that the group may start in a period."""
+    quiet_hours: QuietHours | None = None
+    """No retrain starts within these hours of each day; one that is due waits for their end."""
+    freeze: list[Freeze] = Field(default_factory=empty_list)
+    """No retrain starts on these days; one that is due waits for their end."""
 
 
-_GROUP_DEFAULTS: dict[str, Any] = {"cooldown": None, "budget": None}
+_GROUP_DEFAULTS: dict[str, Any] = {"cooldown": None, "budget": None, "quiet_hours": None, "freeze": []}
 _GATE_EXAMPLE = "Write it like {metric: f1_score, threshold: 0.85}."
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from datetime import date
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -378,6 +379,57 @@ def _budget(value: Any) -> dict[str, int]:
         raise mistake(f"{show(value)} is not a budget", "Write it like 3 per week (hour, day, week or month).")
     return {"count": int(found[1]), "period": _PERIODS[found[2]]}
 
+
+def _clock_time(value: Any) -> str:
+    remedy = 'Write hours and minutes, like "22:00".'
+    if not isinstance(value, str) or not re.fullmatch(_CLOCK, value):
+        raise mistake(f"{show(value)} is not a time of day", remedy)
+    return value
+
+
+def _day(value: Any) -> str:
+    remedy = "Write year, month and day, like 2026-12-20."
+    if not isinstance(value, str) or not re.fullmatch(_DAY, value):
+        raise mistake(f"{show(value)} is not a day", remedy)
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise mistake(f"there is no day {value}", remedy) from None
+    return value
+
+
+def _zone_name(value: Any) -> str:
+    remedy = "Write a name of the tz database, like Europe/Berlin, or UTC."
+    if not isinstance(value, str):
+        raise mistake(f"{show(value)} is not a time zone", remedy)
+    if value != "UTC":
+        from zoneinfo import ZoneInfo
+
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, KeyError):
+            raise mistake(f"there is no time zone {show(value)}", remedy) from None
+    return value
+
+
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]"
+_DAY = "2[0-9]{3}-[01][0-9]-[0-3][0-9]"
+ClockTime: TypeAlias = Annotated[
+    str,
+    PlainValidator(_clock_time),
+    WithJsonSchema({"type": "string", "pattern": f"^{_CLOCK}$", "examples": ["22:00"]}),
+]
+"""A time of day on a wall clock."""
+
+Day: TypeAlias = Annotated[
+    str, PlainValidator(_day), WithJsonSchema({"type": "string", "pattern": f"^{_DAY}$", "examples": ["2026-12-20"]})
+]
+"""A day of the calendar, from the year 2000 on."""
+
+ZoneName: TypeAlias = Annotated[
+    str, PlainValidator(_zone_name), WithJsonSchema({"type": "string", "examples": ["Europe/Berlin", "UTC"]})
+]
+"""A time zone of the tz database."""
 
 Persistence: TypeAlias = Annotated[
     dict[str, int],

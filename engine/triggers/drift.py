@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from engine.core.canonical import digest, short
+from engine.core.verdict import Verdict
 from engine.spec.fields import Column, Persistence, Share, TriggerBlock
+from engine.triggers.decision import Decision, Due, NotDue, Unknown
+from engine.triggers.facts import Facts, Window
+from engine.triggers.persistence import persistence_of
+
+_ABOUT_RETRAINS = frozenset({"type", "persistence", "cooldown", "budget", "force"})
 
 
 class Block(TriggerBlock):
@@ -32,3 +40,36 @@ class Block(TriggerBlock):
     """Under this many rows a window is inconclusive."""
     persistence: Persistence = Field(default={"count": 2, "windows": 3}, validate_default=False)
     """How many windows of how many must agree, like 2 of 3."""
+
+
+def settings_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What a drift check of one window depends on: the block without what is about several windows or retrains."""
+    return {name: value for name, value in block.items() if name not in _ABOUT_RETRAINS}
+
+
+def settings_key(block: Mapping[str, Any]) -> str:
+    """Under which key `Window.drift` holds the check that this trigger asks for."""
+    return short(digest(settings_of(block)))
+
+
+def evaluate(block: Mapping[str, Any], facts: Facts) -> Decision:
+    """Due when enough of the last windows drifted; inconclusive windows count neither way."""
+    if facts.champion is None:
+        return Unknown("drift", "nothing is live yet")
+    key = settings_key(block)
+
+    def judge(window: Window) -> tuple[Verdict, str]:
+        check = window.drift.get(key)
+        return (check.verdict, check.text) if check else (Verdict.INCONCLUSIVE, "not checked")
+
+    found = persistence_of(block["persistence"], facts, facts.past_of(block), judge)
+    said, details = found.text("drift"), found.details()
+    if found.persists:
+        return Due("drift", f"{said}: {found.alarms[0].text}", details, (), block["force"])
+    if not found.conclusive and not found.silent:
+        return Unknown(
+            "drift",
+            f"no window has closed since version {facts.champion.version} went live or this was last handled",
+            details,
+        )
+    return NotDue("drift", said, None, details)

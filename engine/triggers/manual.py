@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from engine.core.records import EventKind
 from engine.spec.fields import TriggerBlock
+from engine.triggers.decision import Decision
+from engine.triggers.facts import Facts
+from engine.triggers.requests import requested
 
 
 class Block(TriggerBlock):
@@ -12,3 +17,8 @@ class Block(TriggerBlock):
 
     type: Literal["manual"]
     """Retrain only on request."""
+
+
+def evaluate(block: Mapping[str, Any], facts: Facts) -> Decision:
+    """Due while a person's request waits in the inbox."""
+    return requested(block, facts, EventKind.MANUAL)

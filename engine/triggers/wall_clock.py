@@ -8,9 +8,10 @@ comes twice. A job with `*` in its minute or hour keeps to its rhythm in real ti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
+from engine.core.canonical import digest_bytes
 from engine.triggers.cron import Cron, parse_cron
 
 _MINUTE = timedelta(minutes=1)
@@ -28,6 +29,14 @@ def zone_of(name: str) -> tzinfo:
     return ZoneInfo(name)
 
 
+def jitter_of(model: str, most: float | None) -> timedelta:
+    """The fixed delay of a model within `most` seconds: a hash of its name, the same on every machine."""
+    if not most:
+        return timedelta(0)
+    share = int(digest_bytes(model.encode()).removeprefix("blake3:")[:12], 16) / 16**12
+    return timedelta(seconds=int(share * most))
+
+
 def next_fire(block: Mapping[str, Any], after: datetime) -> datetime | None:
     """The first time strictly later than `after` (aware) at which the resolved block fires, in its own zone."""
     cron = parse_cron(block["cron"])
@@ -35,6 +44,18 @@ def next_fire(block: Mapping[str, Any], after: datetime) -> datetime | None:
     search = _next_in_rhythm if cron.rhythmic else _next_fixed
     found = search(cron, zone, after.astimezone(timezone.utc))
     return found.astimezone(zone) if found else None
+
+
+def first_after(clock: time, zone: tzinfo, after: datetime) -> datetime:
+    """The first moment (UTC) strictly later than `after` at which a clock in the zone shows this time, or jumps it."""
+    day = after.astimezone(zone).date()
+    for ahead in range(4):  # a zone that crossed the date line skipped a whole day
+        wall = datetime.combine(day + timedelta(days=ahead), clock)
+        second = wall.replace(tzinfo=zone, fold=1).astimezone(timezone.utc)
+        for instant in (_instant(wall, zone), second):
+            if instant > after:
+                return instant
+    raise ValueError(f"no {clock} within four days")  # pragma: no cover - every day has every time, or jumps it
 
 
 def _next_fixed(cron: Cron, zone: tzinfo, after: datetime) -> datetime | None:

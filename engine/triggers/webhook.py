@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from engine.core.records import EventKind
 from engine.spec.fields import StepName, TriggerBlock
+from engine.triggers.decision import Decision
+from engine.triggers.facts import Facts
+from engine.triggers.requests import requested
 
 
 class Block(TriggerBlock):
@@ -14,3 +19,8 @@ class Block(TriggerBlock):
     """Retrain when a signed request arrives."""
     event: StepName | None = None
     """Only requests that name this event; all if left out."""
+
+
+def evaluate(block: Mapping[str, Any], facts: Facts) -> Decision:
+    """Due while a delivery waits in the inbox whose event is the one that is asked for."""
+    return requested(block, facts, EventKind.WEBHOOK)
