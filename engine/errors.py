@@ -2,7 +2,8 @@
 
 EngineError                     exit 1: what went wrong, and what to do about it
 ├── SpecError                   all mistakes of a spec at once, each with its place
-├── UsageError                  a command asked for something that is not there
+├── UsageError                  a command asked for something that does not fit together
+│   └── NotFoundError           there is nothing of that name
 ├── NotSupportedError           a feature that this installation or version does not have
 ├── StateError                  the recorded state and the request disagree
 │   ├── LockedError             exit 4: another run holds the lease
@@ -64,6 +65,10 @@ class SpecError(EngineError):
 
 class UsageError(EngineError):
     """A command asked for something that does not exist or does not fit together."""
+
+
+class NotFoundError(UsageError):
+    """There is no model, release or run of the name that was asked for."""
 
 
 class NotSupportedError(EngineError):

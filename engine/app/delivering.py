@@ -22,7 +22,7 @@ from engine.app.workspace import Workspace
 from engine.core import rollout as rollouts
 from engine.core.records import Endpoint
 from engine.core.rollout import Decision, Phase, Rollout, Seen
-from engine.errors import EngineError, UsageError
+from engine.errors import EngineError, NotFoundError
 
 if TYPE_CHECKING:
     from engine.runtime.deliver import Change, Delivery, Reconciled
@@ -44,6 +44,14 @@ class EndpointChange:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Whose wish it is, for the audit log; `tell` is called once it is done, before the registry's aliases follow."""
+
+    by: str
+    tell: Callable[[EndpointChange], None] = lambda _: None
+
+
+@dataclass(frozen=True)
 class Progress:
     """Where a model's delivery stands. `seen`, `assessment` and `detection` are of a rollout that goes on."""
 
@@ -58,62 +66,67 @@ class Progress:
 # ── wishes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def promote(workspace: Workspace, model: str) -> EndpointChange:
+def promote(workspace: Workspace, model: str, asked: Asked | None = None) -> EndpointChange:
     """Make the candidate the stable release; what fails is sent away all the same."""
-    return _wish(workspace, model, lambda rollout, seen: rollouts.wish_promote(rollout, seen, _actor()))
+    asked = asked or Asked(this_actor())
+    return _wish(workspace, model, asked, lambda rollout, seen: rollouts.wish_promote(rollout, seen, asked.by))
 
 
-def pause(workspace: Workspace, model: str) -> EndpointChange:
+def pause(workspace: Workspace, model: str, asked: Asked | None = None) -> EndpointChange:
     """Stay where it is until somebody resumes."""
-    return _wish(workspace, model, lambda rollout, _: rollouts.wish_pause(rollout, _actor()))
+    asked = asked or Asked(this_actor())
+    return _wish(workspace, model, asked, lambda rollout, _: rollouts.wish_pause(rollout, asked.by))
 
 
-def resume(workspace: Workspace, model: str) -> EndpointChange:
+def resume(workspace: Workspace, model: str, asked: Asked | None = None) -> EndpointChange:
     """Go on."""
-    return _wish(workspace, model, lambda rollout, _: rollouts.wish_resume(rollout, _actor()))
+    asked = asked or Asked(this_actor())
+    return _wish(workspace, model, asked, lambda rollout, _: rollouts.wish_resume(rollout, asked.by))
 
 
-def abort(workspace: Workspace, model: str, reason: str) -> EndpointChange:
+def abort(workspace: Workspace, model: str, reason: str, asked: Asked | None = None) -> EndpointChange:
     """Send the candidate away; its deployment stays parked until the spec, the data or the code changes."""
-    text = reason or f"by {_actor()}"
-    return _wish(workspace, model, lambda rollout, _: rollouts.wish_abort(rollout, text))
+    asked = asked or Asked(this_actor())
+    text = reason or f"by {asked.by}"
+    return _wish(workspace, model, asked, lambda rollout, _: rollouts.wish_abort(rollout, text))
 
 
-def retry(workspace: Workspace, model: str) -> EndpointChange:
+def retry(workspace: Workspace, model: str, asked: Asked | None = None) -> EndpointChange:
     """Begin the rollout anew that was sent away last."""
-    with _delivery(workspace, model) as delivery:
-        return _mirrored(delivery, delivery.retry(model))
+    asked = asked or Asked(this_actor())
+    with _delivery(workspace, model, asked.by) as delivery:
+        return _mirrored(delivery, delivery.retry(model), asked)
 
 
 def roll_back(
-    workspace: Workspace, model: str, version: int | None, reason: str, tell: Callable[[EndpointChange], None]
+    workspace: Workspace, model: str, version: int | None, reason: str, asked: Asked | None = None
 ) -> EndpointChange:
-    """Serve `version` (None: the release that was stable before) alone, at once.
-
-    `tell` is called when that is done, before the registry's aliases follow.
-    """
-    with _delivery(workspace, model) as delivery:
+    """Serve `version` (None: the release that was stable before) alone, at once."""
+    asked = asked or Asked(this_actor())
+    with _delivery(workspace, model, asked.by) as delivery:
         if version is not None:
             _refuse_unknown_release(workspace, model, version)
-        change = delivery.roll_back(model, version, reason or f"by {_actor()}")
-        tell(EndpointChange(change.before, change.after, change.rollout))
+        change = delivery.roll_back(model, version, reason or f"by {asked.by}")
         workspace.registry.timeout = ROLLBACK_MIRROR_SECONDS
-        return _mirrored(delivery, change)
+        return _mirrored(delivery, change, asked)
 
 
-def _wish(workspace: Workspace, model: str, decision_of: Callable[[Rollout, Seen], Decision]) -> EndpointChange:
-    with _delivery(workspace, model) as delivery:
-        return _mirrored(delivery, delivery.wish(model, decision_of))
+def _wish(
+    workspace: Workspace, model: str, asked: Asked, decision_of: Callable[[Rollout, Seen], Decision]
+) -> EndpointChange:
+    with _delivery(workspace, model, asked.by) as delivery:
+        return _mirrored(delivery, delivery.wish(model, decision_of), asked)
 
 
-def _mirrored(delivery: Delivery, change: Change) -> EndpointChange:
+def _mirrored(delivery: Delivery, change: Change, asked: Asked) -> EndpointChange:
+    asked.tell(EndpointChange(change.before, change.after, change.rollout))
     return EndpointChange(change.before, change.after, change.rollout, delivery.mirror(change.after.model))
 
 
 def _refuse_unknown_release(workspace: Workspace, model: str, version: int) -> None:
     known = [release.version for release in workspace.reader.releases(model)]
     if version not in known:
-        raise UsageError(
+        raise NotFoundError(
             f"{model} has no release {version}", remedy=f"Releases: {', '.join(map(str, sorted(known))) or 'none yet'}."
         )
 
@@ -193,8 +206,8 @@ def _detection(workspace: Workspace, rollout: Rollout) -> Detection | None:
 
 
 @contextmanager
-def _delivery(workspace: Workspace, model: str | None = None) -> Iterator[Delivery]:
-    """A delivery for a pass or a wish; the state must be there, and know the model."""
+def _delivery(workspace: Workspace, model: str | None = None, actor: str | None = None) -> Iterator[Delivery]:
+    """A delivery for a pass or a wish; the state must be there, and know the model. Its `actor` is us if not given."""
     from engine.adapters.state import holder
     from engine.runtime.deliver import Delivery
     from engine.runtime.leases import LeaseKeeper
@@ -210,7 +223,7 @@ def _delivery(workspace: Workspace, model: str | None = None) -> Iterator[Delive
             observer=ServingFolder(workspace.home / SERVING),
             hold_endpoint=keeper.hold_endpoint,
             clock=_now,
-            actor=_actor(),
+            actor=actor or this_actor(),
         )
     finally:
         keeper.close()
@@ -271,7 +284,8 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def _actor() -> str:
+def this_actor() -> str:
+    """Who we are in the audit log, when nobody else asked: `ana@box`."""
     from engine.adapters.state import holder
 
     return holder.actor(holder.this_process())

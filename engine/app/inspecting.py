@@ -24,7 +24,7 @@ from engine.core.records import (
     StepResult,
 )
 from engine.core.rollout import Rollout
-from engine.errors import UsageError
+from engine.errors import NotFoundError, UsageError
 
 ALL = 1_000_000_000  # a limit that is none
 
@@ -92,12 +92,12 @@ def pretty_holder(holder: str) -> str:
 
 
 def refuse_unknown(name: str, known: Sequence[str]) -> None:
-    """Raise UsageError for a model that the state does not know."""
+    """Raise NotFoundError for a model that the state does not know."""
     if name in known:
         return
     near = get_close_matches(name, known, n=1)
     remedy = f"Did you mean {near[0]}?" if near else "List what it knows: engine status"
-    raise UsageError(f"the state knows no model {name}", remedy=remedy if known else "Nothing was applied here yet.")
+    raise NotFoundError(f"the state knows no model {name}", remedy=remedy if known else "Nothing was applied here yet.")
 
 
 # ── runs and releases ────────────────────────────────────────────────────────────────────────────────────────

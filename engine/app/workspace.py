@@ -133,6 +133,12 @@ class Workspace:
         self.prepare_home()
         return MlflowRegistry(self.tracking_uri, self.stores["registry"], log=self.home / "mlflow.log")
 
+    def close(self) -> None:
+        """End what was opened: connections, and the registry's process."""
+        for adapter in ("registry", "reader", "store"):
+            if adapter in vars(self):  # made when it was asked for
+                vars(self)[adapter].close()
+
     def prepare_home(self) -> None:
         """Make `.engine`, readable by its owner alone and ignored by git."""
         try:

@@ -64,16 +64,9 @@ def echo_document(change: EndpointChange) -> None:
     """The same for other programs."""
     import json
 
-    from engine.cli.delivery import rollout_document
+    from engine.app.showing import change_document
 
-    document = {
-        "format_version": 1,
-        "before": dict(vars(change.before)),
-        "endpoint": dict(vars(change.after)),
-        "rollout": rollout_document(change.rollout) if change.rollout else None,
-        "registry": change.unmirrored or None,
-    }
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    click.echo(json.dumps({"format_version": 1, **change_document(change)}, ensure_ascii=False, indent=2))
 
 
 def echo_unmirrored(change: EndpointChange) -> None:

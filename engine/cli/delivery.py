@@ -1,8 +1,6 @@
-"""Rollouts in words and as JSON: where one stands, what it waits for, what live traffic says. Pure."""
+"""Rollouts in words: where one stands, what it waits for, what live traffic says. Pure."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import click
 
@@ -68,50 +66,6 @@ def guardrail_rows(found: Progress) -> list[str]:
         + line[len(each.verdict.value) :]
         for each, line in zip(guardrails, lines, strict=True)
     ]
-
-
-def progress_document(found: Progress) -> dict[str, Any]:
-    """The same for other programs."""
-    assessment = found.assessment
-    return {
-        "model": found.model,
-        "endpoint": dict(vars(found.endpoint)) if found.endpoint else None,
-        "rollout": rollout_document(found.rollout) if found.rollout else None,
-        "readiness": found.seen.readiness.value if found.seen else None,
-        "verdict": found.seen.verdict.value if found.seen else None,
-        "why": found.seen.why if found.seen else None,
-        "detects": None if found.detection is None else dict(vars(found.detection)),
-        "evidence": None
-        if assessment is None
-        else {
-            "requests": assessment.requests,
-            "needed": assessment.needed,
-            "guardrails": [
-                {"name": each.name, "verdict": each.verdict.value, "text": each.text, "decides": each.decides}
-                for each in assessment.guardrails
-            ],
-        },
-    }
-
-
-def rollout_document(rollout: Rollout) -> dict[str, Any]:
-    """A rollout as JSON."""
-    strategy = rollout.strategy
-    return {
-        "number": rollout.number,
-        "candidate": rollout.candidate,
-        "base": rollout.base,
-        "strategy": strategy.name,
-        "phase": rollout.phase.value,
-        "stage": rollout.stage + 1,
-        "stages": [dict(vars(stage)) for stage in strategy.stages],
-        "approval": strategy.approval,
-        "started_at": rollout.started_at,
-        "changed_at": rollout.changed_at,
-        "began_at": rollout.began_at,
-        "passed": rollout.passed,
-        "reason": rollout.reason,
-    }
 
 
 def _next(rollout: Rollout, *, watched: bool) -> list[str]:

@@ -37,9 +37,7 @@ class Settings:
     def close(self) -> None:
         """End what the command left open: connections, and the registry's process."""
         for workspace in self._opened:
-            for adapter in ("registry", "reader", "store"):
-                if adapter in vars(workspace):  # made when it was asked for
-                    vars(workspace)[adapter].close()
+            workspace.close()
 
 
 def global_options() -> list[click.Parameter]:

@@ -135,8 +135,8 @@ def test_an_apply_that_waits_until_it_is_sent_away(candidate: Path, call: Call) 
 
 
 def rollouts(folder: Path) -> list[dict[str, object]]:
+    from engine.app.showing import rollout_document
     from engine.app.workspace import open_workspace
-    from engine.cli.delivery import rollout_document
 
     reader = open_workspace(folder).reader
     found = [rollout_document(rollout) for rollout in reader.rollouts("churn")]

@@ -106,7 +106,7 @@ def _carry_out(workspace: Workspace, planned: Planned, options: dict[str, Any], 
 
         document = outcome_document(workspace, planned, results)
         if options["wait"]:
-            from engine.cli.delivery import progress_document
+            from engine.app.showing import progress_document
 
             document |= {"exit_code": code, "rollouts": [progress_document(found) for found in delivered]}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))

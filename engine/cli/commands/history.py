@@ -27,19 +27,9 @@ def command(settings: Settings, /, model: str | None, limit: int, as_json: bool)
     if as_json:
         import json
 
-        found = [
-            {
-                "run_id": run.run_id,
-                "model": run.model,
-                "status": run.status.value,
-                "started_at": run.started_at,
-                "finished_at": run.finished_at,
-                "spec_digest": run.spec_digest,
-                "message": run.message,
-                "provenance": run.provenance,
-            }
-            for run in runs
-        ]
+        from engine.app.showing import run_document
+
+        found = [run_document(run) for run in runs]
         click.echo(json.dumps({"format_version": 1, "runs": found}, ensure_ascii=False, indent=2))
         return 0
     if not runs:

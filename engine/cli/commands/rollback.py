@@ -28,13 +28,13 @@ def command(settings: Settings, /, model: str, to: int | None, reason: str, as_j
     run that holds the model; afterwards the registry's aliases follow. What was rolled back is not deployed again
     until its spec, data or code changes.
     """
-    from engine.app.delivering import EndpointChange, roll_back
+    from engine.app.delivering import Asked, EndpointChange, roll_back, this_actor
 
     def tell(change: EndpointChange) -> None:
         if not as_json:
             echo_change(change)
 
-    change = roll_back(settings.workspace(), model, to, reason, tell)
+    change = roll_back(settings.workspace(), model, to, reason, Asked(this_actor(), tell))
     if as_json:
         echo_document(change)
     echo_unmirrored(change)

@@ -23,7 +23,8 @@ def command() -> None:
 def status(settings: Settings, /, model: str, as_json: bool) -> int:
     """Show the last rollout of a model: its stage, what it waits for, what live traffic says."""
     from engine.app.delivering import progress
-    from engine.cli.delivery import progress_document, progress_text
+    from engine.app.showing import progress_document
+    from engine.cli.delivery import progress_text
 
     found = progress(settings.workspace(), model)
     if as_json:
@@ -45,7 +46,7 @@ def watch(settings: Settings, /, model: str, as_json: bool) -> int:
     Exits with 0 if the candidate went live, 3 if it was sent away. Ctrl-C leaves the rollout as it is.
     """
     from engine.app.delivering import succeeded
-    from engine.cli.delivery import progress_document
+    from engine.app.showing import progress_document
     from engine.cli.following import follow_rollouts
 
     [found] = follow_rollouts(settings.workspace(), [model], as_json=as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -32,7 +32,9 @@ def command(settings: Settings, /, models: tuple[str, ...], as_json: bool) -> in
     if as_json:
         import json
 
-        document = {"format_version": 1, "models": [_document(model) for model in found]}
+        from engine.app.showing import model_document
+
+        document = {"format_version": 1, "models": [model_document(model) for model in found]}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
     elif not found:
         click.echo("Nothing was applied here yet. Begin with: engine plan")
@@ -65,33 +67,3 @@ def _text(models: list[ModelStatus]) -> str:
         f"{model.name}: {model.last_run.message}" for model in models if model.last_run and model.last_run.message
     ]
     return "\n".join([table, *([""] if messages else []), *messages])
-
-
-def _document(model: ModelStatus) -> dict[str, Any]:
-    from engine.cli.delivery import rollout_document
-
-    run, release = model.last_run, model.release
-    return {
-        "name": model.name,
-        "endpoint": dict(vars(model.endpoint)) if model.endpoint else None,
-        "rollout": rollout_document(model.rollout) if model.rollout else None,
-        "release": {
-            "version": release.version,
-            "uri": release.registry_uri,
-            "run_id": release.run_id,
-            "created_at": release.created_at,
-            "metrics": release.evidence.get("metrics"),
-        }
-        if release
-        else None,
-        "last_run": {
-            "run_id": run.run_id,
-            "status": run.status.value,
-            "started_at": run.started_at,
-            "finished_at": run.finished_at,
-            "message": run.message,
-        }
-        if run
-        else None,
-        "held_by": model.holder or None,
-    }
