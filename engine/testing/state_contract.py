@@ -9,7 +9,7 @@ Each test compares what the store wrote with what *both* readers say: the store'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ import pytest
 from engine.core.audit import ChainHead, verify_chain
 from engine.core.canonical import digest
 from engine.core.records import (
+    Aftermath,
     Artifact,
     Attempt,
     AttemptStatus,
@@ -31,6 +32,7 @@ from engine.core.records import (
     Run,
     RunStatus,
     StepResult,
+    TriggerEvaluation,
     delivery_of,
 )
 from engine.core.rollout import (
@@ -52,7 +54,17 @@ from engine.core.rollout import (
 )
 from engine.core.verdict import Verdict
 from engine.errors import FencedError, IntegrityError, LockedError, StalePlanError, StateError, UsageError
-from engine.ports import HistoryReader, Inbox, LeaseStore, Ledger, PlanStore, ReleaseStore, RolloutReader, StateReader
+from engine.ports import (
+    EvaluationStore,
+    HistoryReader,
+    Inbox,
+    LeaseStore,
+    Ledger,
+    PlanStore,
+    ReleaseStore,
+    RolloutReader,
+    StateReader,
+)
 
 AT = "2026-01-01T00:00:00.000000Z"
 
@@ -82,10 +94,16 @@ class Reader(StateReader, HistoryReader, RolloutReader, Protocol):
 
     def events(self, model: str | None = None, limit: int = 50) -> Sequence[Event]: ...
 
+    def evaluations(
+        self, model: str | None = None, limit: int = 50, *, due_only: bool = False
+    ) -> Sequence[TriggerEvaluation]: ...
+
+    def newest_evaluations(self, models: Sequence[str]) -> Mapping[str, TriggerEvaluation]: ...
+
     def close(self) -> None: ...
 
 
-class Store(Reader, LeaseStore, Ledger, ReleaseStore, Inbox, PlanStore, Protocol):
+class Store(Reader, LeaseStore, Ledger, ReleaseStore, Inbox, EvaluationStore, PlanStore, Protocol):
     """All ports of the state in one."""
 
     def taint(self, model: str, step: str, *, actor: str) -> None: ...
@@ -135,6 +153,11 @@ def make_release(version: int, model: str = "churn", **changes: Any) -> Release:
 def make_event(id: str, model: str = "churn", **changes: Any) -> Event:
     """An event that has not been stored."""
     return replace(Event(id, model, EventKind.MANUAL, "request", "new prices", "ana", AT), **changes)
+
+
+def make_evaluation(said: str, model: str = "churn", status: str = "not_due", **changes: Any) -> TriggerEvaluation:
+    """An evaluation that has not been stored."""
+    return replace(TriggerEvaluation(model, status, said, {"said": said, "at": AT}, AT, AT), **changes)
 
 
 CANARY = Strategy("canary", (Stage(0.1, 60), Stage(0.5, 60, hold=True)), approval=True, analysis={"alpha": 0.05})
@@ -238,6 +261,8 @@ class StateContract:
             assert reader.open_rollout("churn") is None
             assert reader.audit() == []
             assert reader.pending() == reader.pending("churn") == reader.events() == []
+            assert reader.evaluations() == reader.evaluations("churn", due_only=True) == []
+            assert reader.newest_evaluations(["churn"]) == {}
             assert reader.live_digests() == frozenset()
 
     def test_only_the_named_models_are_read(self, opened: Opened) -> None:
@@ -705,6 +730,81 @@ class StateContract:
         with pytest.raises(IntegrityError):
             opened.store.put(replace(make_event("1"), **changes))
         assert opened.reader.events() == []
+
+    # ── what the triggers said ──
+
+    def test_evaluations_in_a_row_that_say_the_same_are_one(self, opened: Opened) -> None:
+        lease = opened.started()
+        serial = opened.reader.lineage().serial
+        opened.store.record(lease, make_evaluation("quiet"))
+        for at in ("2026-01-02", "2026-01-03"):
+            stored = opened.store.record(lease, make_evaluation("quiet", document={"at": at}, first_at=at, last_at=at))
+        assert (stored.first_at, stored.last_at, stored.count) == (AT, "2026-01-03", 3)
+        assert stored.document == {"at": "2026-01-03"}, "the newest figures"
+        held = opened.store.record(lease, make_evaluation("quiet", status="held"))
+        again = opened.store.record(lease, make_evaluation("quiet"))
+        other = opened.store.record(opened.started("run2", "iris"), make_evaluation("quiet", "iris"))
+        for reader in (opened.reader, opened.store):
+            assert reader.evaluations("churn") == [again, held, stored]
+            assert reader.evaluations("churn", 1) == [again]
+            assert reader.evaluations() == [other, again, held, stored]
+            assert reader.newest_evaluations(["churn", "iris", "none"]) == {"churn": again, "iris": other}
+        assert opened.reader.models(["churn"])["churn"].serial == serial, "no plan gets stale by an evaluation"
+
+    def test_a_due_evaluation_is_settled_once(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.record(lease, make_evaluation("due", status="due"))
+        due = opened.store.record(lease, make_evaluation("due", status="due"))
+        assert due.count == 2, "looked at again before it was settled"
+        opened.clock.advance(5)
+        opened.store.settle(lease, due.sequence, Aftermath.RELEASED, "run1")
+        quiet = opened.store.record(lease, make_evaluation("quiet"))
+        settled = replace(due, aftermath=Aftermath.RELEASED, run_id="run1", settled_at="2026-01-01T00:00:05.000000Z")
+        for reader in (opened.reader, opened.store):
+            assert reader.evaluations("churn", due_only=True) == [settled]
+        for sequence in (due.sequence, quiet.sequence, due.sequence + 100):
+            with pytest.raises(StateError):
+                opened.store.settle(lease, sequence, Aftermath.FAILED)
+        with pytest.raises(StateError):
+            opened.store.settle(opened.started("run2", "iris"), due.sequence, Aftermath.FAILED)
+        second = opened.store.record(lease, make_evaluation("due", status="due"))
+        third = opened.store.record(lease, make_evaluation("due", status="due"))
+        assert third.sequence == second.sequence != due.sequence, "what was settled is over"
+        opened.store.settle(lease, second.sequence, Aftermath.NOTHING_NEW)
+        assert opened.store.record(lease, make_evaluation("due", status="due")).count == 1
+        said = [event.event for event in opened.reader.audit() if event.event.startswith("retrain")]
+        assert said == ["retrain due", "retrain settled"] * 2 + ["retrain due"]
+
+    def test_only_the_holder_of_the_lease_records_and_settles(self, opened: Opened) -> None:
+        stale = opened.started()
+        due = opened.store.record(stale, make_evaluation("due", status="due"))
+        opened.clock.advance(61)
+        opened.started("run2")
+        with pytest.raises(FencedError):
+            opened.store.record(stale, make_evaluation("quiet"))
+        with pytest.raises(FencedError):
+            opened.store.settle(stale, due.sequence, Aftermath.FAILED)
+        with pytest.raises(ValueError, match="does not cover"):
+            opened.store.record(stale, make_evaluation("quiet", "iris"))
+        assert opened.reader.evaluations() == [due]
+
+    def test_evaluations_do_not_grow_without_bound(self, opened: Opened) -> None:
+        lease = opened.started()
+        due = opened.store.record(lease, make_evaluation("due", status="due"))
+        other = opened.store.record(opened.started("run2", "iris"), make_evaluation("quiet", "iris"))
+        for number in range(600):
+            newest = opened.store.record(lease, make_evaluation(f"quiet {number % 2}"))
+        kept = opened.reader.evaluations("churn", 1000)
+        assert (kept[0], kept[-1], len(kept)) == (newest, due, 501)
+        assert opened.reader.evaluations("iris") == [other]
+
+    def test_evaluations_of_a_removed_model_go_with_it(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.record(lease, make_evaluation("quiet"))
+        opened.store.release(lease)
+        other = opened.store.record(opened.started("run2", "iris"), make_evaluation("quiet", "iris"))
+        opened.store.rm("churn", actor="ana")
+        assert opened.reader.evaluations() == [other]
 
     # ── plans, taints, removal ──
 

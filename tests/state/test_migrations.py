@@ -21,7 +21,7 @@ from engine.adapters.state.schema import metadata
 from engine.adapters.state.store import SqlStateStore
 from engine.app.workspace import open_workspace
 from engine.errors import EngineError, IntegrityError, StateError
-from engine.testing.state_contract import make_event, make_result, make_run
+from engine.testing.state_contract import make_evaluation, make_event, make_result, make_run
 
 NEXT = '''
 """A later schema."""
@@ -98,18 +98,26 @@ def test_an_older_state_is_migrated_after_a_backup(tmp_path: Path, later: Path) 
     assert SqliteStateReader(tmp_path / f"state.db.{SCHEMA_HEAD}.backup").models() == before
 
 
-def test_a_state_without_an_inbox_gets_one(tmp_path: Path) -> None:
+def make_oldest(path: Path) -> None:
+    """Bring a state back to the first schema."""
+    with sqlite3.connect(path) as connection:
+        for table in ("evaluations", "inbox"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.close()
+
+
+def test_a_state_of_the_first_schema_gets_what_came_since(tmp_path: Path) -> None:
     store = written(tmp_path / "state.db")
     before = store.models()
     store.close()
-    with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute("DROP TABLE inbox")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.close()
+    make_oldest(tmp_path / "state.db")
     migrated = SqlStateStore(f"sqlite:///{tmp_path}/state.db")
     assert migrated.models() == before
     assert migrated.put(make_event("1"))
     assert [event.id for event in SqliteStateReader(tmp_path / "state.db").pending()] == ["1"]
+    lease = migrated.acquire("iris", "ana", 60)
+    assert migrated.record(lease, make_evaluation("quiet", "iris")).count == 1
     assert (tmp_path / "state.db.0001.backup").exists()
     migrated.close()
 
@@ -172,10 +180,7 @@ def test_a_project_with_an_older_state_goes_on(tmp_path: Path) -> None:
     (tmp_path / "engine.yaml").write_text("")
     (tmp_path / ".engine").mkdir()
     written(tmp_path / ".engine" / "state.db").close()
-    with sqlite3.connect(tmp_path / ".engine" / "state.db") as connection:
-        connection.execute("DROP TABLE inbox")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.close()
+    make_oldest(tmp_path / ".engine" / "state.db")
     workspace = open_workspace(tmp_path)
     assert list(workspace.reader.list_models()) == ["churn"]
     assert workspace.reader.pending() == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from engine.adapters.state import holder as holders
@@ -16,6 +16,7 @@ from engine.adapters.state.queries import (
     artifact_json,
     find_endpoint,
     find_lease,
+    find_newest_evaluation,
     find_open_rollout,
     find_rollout,
     outputs_text,
@@ -24,6 +25,7 @@ from engine.adapters.state.queries import (
 from engine.adapters.state.transaction import Transaction
 from engine.core.canonical import Json, canonical_json
 from engine.core.records import (
+    Aftermath,
     Attempt,
     AttemptStatus,
     Endpoint,
@@ -32,6 +34,7 @@ from engine.core.records import (
     Release,
     RunStatus,
     StepResult,
+    TriggerEvaluation,
     delivery_of,
 )
 from engine.core.rollout import Rollout
@@ -393,6 +396,58 @@ def handle_event(tx: Transaction, event: Event | None, model: str, id: str, by: 
     tx.execute(
         "UPDATE inbox SET handled_at = :at, handled_by = :by WHERE sequence = :sequence",
         {"at": tx.now, "by": by, "sequence": event.sequence},
+    )
+
+
+# ── what the triggers said ───────────────────────────────────────────────────────────────────────────────────
+
+
+def keep_evaluation(tx: Transaction, evaluation: TriggerEvaluation, kept: int) -> TriggerEvaluation:
+    """Add an evaluation, or let the newest one stand for it too if it says the same and is not settled.
+
+    Of those that were not due the model keeps the newest `kept`.
+    """
+    document = json_text(evaluation.document, f"an evaluation of {evaluation.model}")
+    last = find_newest_evaluation(tx.fetch, evaluation.model)
+    if last and last.settled_at is None and (last.status, last.signature) == (evaluation.status, evaluation.signature):
+        tx.execute(
+            "UPDATE evaluations SET document = :document, last_at = :at, count = count + 1 WHERE sequence = :sequence",
+            {"document": document, "at": evaluation.last_at, "sequence": last.sequence},
+        )
+        return replace(last, document=evaluation.document, last_at=evaluation.last_at, count=last.count + 1)
+    tx.execute(
+        "INSERT INTO evaluations (model, status, signature, document, first_at, last_at, count, run_id)"
+        " VALUES (:model, :status, :signature, :document, :first_at, :last_at, 1, '')",
+        {
+            "model": evaluation.model,
+            "status": evaluation.status,
+            "signature": evaluation.signature,
+            "document": document,
+            "first_at": evaluation.first_at,
+            "last_at": evaluation.last_at,
+        },
+    )
+    tx.execute(
+        "DELETE FROM evaluations WHERE model = :model AND status <> 'due' AND sequence <= (SELECT sequence"
+        " FROM evaluations WHERE model = :model ORDER BY sequence DESC LIMIT 1 OFFSET :kept)",
+        {"model": evaluation.model, "kept": kept},
+    )
+    added = find_newest_evaluation(tx.fetch, evaluation.model)
+    assert added is not None
+    return added
+
+
+def settle_evaluation(tx: Transaction, model: str, sequence: int, aftermath: Aftermath, run_id: str) -> None:
+    """Note what became of a due evaluation. Raises StateError when there is no such open one."""
+    which = {"model": model, "sequence": sequence}
+    found = tx.fetch("SELECT status, settled_at FROM evaluations WHERE model = :model AND sequence = :sequence", which)
+    if not found or found[0][0] != "due":
+        raise StateError(f"{model} has no due evaluation {sequence}", remedy="Nothing was changed.")
+    if found[0][1] is not None:
+        raise StateError(f"evaluation {sequence} of {model} was settled before", remedy="Nothing was changed.")
+    tx.execute(
+        "UPDATE evaluations SET aftermath = :aftermath, run_id = :run_id, settled_at = :at WHERE sequence = :sequence",
+        {"aftermath": aftermath.value, "run_id": run_id, "at": tx.now, "sequence": sequence},
     )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from engine.core.audit import ChainHead
 from engine.core.canonical import Json, canonical_json
 from engine.core.records import (
+    Aftermath,
     Artifact,
     Attempt,
     AttemptStatus,
@@ -31,13 +32,14 @@ from engine.core.records import (
     Run,
     RunStatus,
     StepResult,
+    TriggerEvaluation,
 )
 from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
     from engine.core.rollout import Rollout, Strategy
 
-SCHEMA_HEAD = "0002"
+SCHEMA_HEAD = "0003"
 """The schema revision that this version reads and writes."""
 
 Row: TypeAlias = tuple[Any, ...]
@@ -56,6 +58,7 @@ _ROLLOUT = (
 _OPEN = "(phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval')"
 _LEASE = "model, holder, token, acquired_at, expires_at"
 _EVENT = "id, model, kind, event, reason, actor, received_at, sequence, handled_at, handled_by"
+_EVALUATION = "model, status, signature, document, first_at, last_at, count, sequence, aftermath, run_id, settled_at"
 _AUDIT = "sequence, at, actor, event, subject, details, previous_hash, hash"
 
 # Beyond this many names it is cheaper to read all models and pick.
@@ -195,6 +198,26 @@ class StateQueries(ABC):
             {"limit": limit} if model is None else {"model": model, "limit": limit},
         )
         return [event_of(row) for row in rows]
+
+    # ── Evaluations, to read ──
+
+    def evaluations(
+        self, model: str | None = None, limit: int = 50, *, due_only: bool = False
+    ) -> Sequence[TriggerEvaluation]:
+        """The newest evaluations (of one model if given), newest first."""
+        wanted = [*(["model = :model"] if model is not None else []), *(["status = 'due'"] if due_only else [])]
+        where = f"WHERE {' AND '.join(wanted)} " if wanted else ""
+        rows = self._rows(
+            f"SELECT {_EVALUATION} FROM evaluations {where}ORDER BY sequence DESC LIMIT :limit",  # noqa: S608 - constants
+            {"limit": limit} if model is None else {"model": model, "limit": limit},
+        )
+        return [evaluation_of(row) for row in rows]
+
+    def newest_evaluations(self, models: Sequence[str]) -> Mapping[str, TriggerEvaluation]:
+        """The newest evaluation of each of these models that has one."""
+        with self._snapshot() as fetch:
+            found = [] if fetch is None else [find_newest_evaluation(fetch, model) for model in models]
+        return {evaluation.model: evaluation for evaluation in found if evaluation is not None}
 
     # ── the audit log ──
 
@@ -466,6 +489,22 @@ def find_event(fetch: Fetch, model: str, id: str) -> Event | None:
         {"model": model, "id": id},
     )
     return event_of(rows[0]) if rows else None
+
+
+def evaluation_of(row: Row) -> TriggerEvaluation:
+    """The evaluation of a row with the columns of `_EVALUATION`."""
+    values: list[Any] = list(row)
+    values[3], values[8] = json.loads(row[3]), Aftermath(row[8]) if row[8] else None
+    return TriggerEvaluation(*values)
+
+
+def find_newest_evaluation(fetch: Fetch, model: str) -> TriggerEvaluation | None:
+    """What the model's triggers said last."""
+    rows = fetch(
+        f"SELECT {_EVALUATION} FROM evaluations WHERE model = :model ORDER BY sequence DESC LIMIT 1",  # noqa: S608
+        {"model": model},
+    )
+    return evaluation_of(rows[0]) if rows else None
 
 
 def _event(row: Row) -> AuditEvent:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from engine.core.records import AttemptStatus, EventKind, RunStatus
+from engine.core.records import Aftermath, AttemptStatus, EventKind, RunStatus
 from engine.core.rollout import Phase
 from engine.core.verdict import Verdict
 
@@ -40,7 +40,8 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _one_of(
-    column: str, values: type[AttemptStatus] | type[RunStatus] | type[Verdict] | type[Phase] | type[EventKind]
+    column: str,
+    values: type[AttemptStatus] | type[RunStatus] | type[Verdict] | type[Phase] | type[EventKind] | type[Aftermath],
 ) -> CheckConstraint:
     # Not with IN: SQLite builds an index of its list for each row that is checked.
     return CheckConstraint(" OR ".join(f"{column} = '{value.value}'" for value in values), name=column)
@@ -244,6 +245,37 @@ inbox = Table(
         "sequence",
         sqlite_where=text("handled_at IS NULL"),
         postgresql_where=text("handled_at IS NULL"),
+    ),
+)
+
+# No foreign key to `models`: triggers are looked at before the first run.
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("sequence", _Id, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("first_at", Text, nullable=False),
+    Column("last_at", Text, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("aftermath", Text),
+    Column("run_id", Text, nullable=False),
+    Column("settled_at", Text),
+    CheckConstraint("status = 'due' OR status = 'held' OR status = 'not_due' OR status = 'unknown'", name="status"),
+    _one_of("aftermath", Aftermath),
+    CheckConstraint(
+        "(settled_at IS NULL) = (aftermath IS NULL) AND (status = 'due' OR aftermath IS NULL)", name="settled"
+    ),
+    CheckConstraint("count >= 1", name="counted"),
+    Index("ix_evaluations_model", "model", "sequence"),
+    Index(
+        "ix_evaluations_due",
+        "model",
+        "sequence",
+        sqlite_where=text("status = 'due'"),
+        postgresql_where=text("status = 'due'"),
     ),
 )
 

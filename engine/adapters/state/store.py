@@ -30,6 +30,7 @@ from engine.adapters.state.queries import (
 )
 from engine.adapters.state.transaction import Transaction
 from engine.core.records import (
+    Aftermath,
     Attempt,
     AttemptStatus,
     Endpoint,
@@ -39,6 +40,7 @@ from engine.core.records import (
     Run,
     RunStatus,
     StepResult,
+    TriggerEvaluation,
     utc,
 )
 from engine.errors import (
@@ -51,6 +53,9 @@ from engine.errors import (
     UsageError,
 )
 from engine.ports import RolloutChange
+
+EVALUATIONS_KEPT = 500
+"""How many evaluations of a model are kept beside those that were due."""
 
 PENDING_LIMIT = 10_000
 """How many events of one model may wait for somebody to take them up."""
@@ -332,6 +337,38 @@ class SqlStateStore(StateQueries):
         if ids:
             self._database.write(body)
 
+    # ── EvaluationStore ──
+
+    def record(self, lease: Lease, evaluation: TriggerEvaluation) -> TriggerEvaluation:
+        """Keep an evaluation of the lease's model, as it is then stored.
+
+        When the newest one has the same signature and is not settled, that one gets the new document, a later
+        `last_at` and a higher count instead. Raises FencedError for a lost lease.
+        """
+        if evaluation.model != lease.model:
+            raise ValueError(f"a lease of {lease.model} does not cover {evaluation.model}")
+
+        def body(tx: Transaction) -> TriggerEvaluation:
+            ledger.prove(tx, lease)
+            stored = ledger.keep_evaluation(tx, evaluation, EVALUATIONS_KEPT)
+            if stored.status == "due" and stored.count == 1:
+                details = {"evaluation": stored.sequence}
+                tx.record(holders.actor(lease.holder), "retrain due", lease.model, details)
+            return stored
+
+        return self._database.write(body)
+
+    def settle(self, lease: Lease, sequence: int, aftermath: Aftermath, run_id: str = "") -> None:
+        """Note what became of a due evaluation, once. Raises FencedError; StateError if it is not open."""
+
+        def body(tx: Transaction) -> None:
+            ledger.prove(tx, lease)
+            ledger.settle_evaluation(tx, lease.model, sequence, aftermath, run_id)
+            details = {"evaluation": sequence, "aftermath": aftermath.value, "run_id": run_id}
+            tx.record(holders.actor(lease.holder), "retrain settled", lease.model, details)
+
+        self._database.write(body)
+
     # ── PlanStore ──
 
     def redeem(self, plan_id: str, at: str) -> None:
@@ -382,9 +419,9 @@ class SqlStateStore(StateQueries):
         self._database.write(body)
 
     def rm(self, model: str, *, actor: str) -> None:
-        """Forget a model: its results, runs, releases, endpoint and events. Audit events and the fencing token stay.
+        """Forget a model: its results, runs, releases, endpoint, events and evaluations.
 
-        Raises UsageError when it is not known, LockedError while somebody holds its lease.
+        Audit events and the fencing token stay. Raises UsageError when it is not known, LockedError while somebody holds its lease.
         """
 
         def body(tx: Transaction) -> None:
@@ -396,7 +433,7 @@ class SqlStateStore(StateQueries):
             tx.touch()
             (serial,) = tx.fetch("SELECT serial FROM meta", {})[0]
             tx.record(actor, "model removed", model, {"serial": serial})
-            for table in ("inbox", "rollouts", "endpoints", "releases", "taints", "steps", "runs"):
+            for table in ("evaluations", "inbox", "rollouts", "endpoints", "releases", "taints", "steps", "runs"):
                 tx.execute(f"DELETE FROM {table} WHERE model = :model", {"model": model})  # noqa: S608 - constants
             tx.execute("DELETE FROM models WHERE name = :model", {"model": model})
 
