@@ -21,7 +21,7 @@ BUILT_IN_OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "check_data": ("profile",),
     "split": ("train", "holdout", "schema"),
     "train": ("model", "report"),
-    "evaluate": ("report", "predictions", "figures"),
+    "evaluate": ("report", "predictions", "figures", "reference"),
     "validate": ("verdict",),
     "register": ("release",),
     "package": (),

@@ -3,7 +3,7 @@
 Inputs: `model`, `holdout`, `schema`, further roles for a predict command. Settings: `{"training": {"predict": argv}}`
 for that command. Outputs: `predictions` (position, truth, prediction, probabilities), `report` (evaluation.json: every
 metric with its bootstrap interval, the same of a model that ignores the features, confusion, curves, golden rows for
-serving) and `figures`.
+serving), `figures` and `reference` (the hold-out's profile, with which live data is compared).
 Predictions that are missing, not finite or of no known class make the report an `error`, never a number.
 """
 
@@ -23,6 +23,7 @@ from engine.stats.estimate import Estimate, Key
 from engine.steps.failures import failure
 from engine.steps.golden import serving_facts
 from engine.steps.model_files import LoadedModel, load_model
+from engine.steps.reference import reference_profile
 from engine.steps.schema import Schema, Table, class_numbers, read_rows
 from engine.steps.table import write_parquet
 
@@ -70,6 +71,9 @@ def run(context: StepContext) -> StepOutcome:
     if not answers.error:
         report["serving"] = serving_facts(table, answers.prediction, answers.probabilities, schema)
     context.outputs["report"].write_text(canonical_json(report) + "\n", encoding="utf-8")
+    usable = None if answers.error else answers.prediction
+    profile = reference_profile(table, usable, answers.probabilities, schema)
+    context.outputs["reference"].write_bytes(profile.to_bytes())
     context.outputs["figures"].mkdir(parents=True, exist_ok=True)
     draw(report, table, answers, context.outputs["figures"])
     facts = {"rows": len(table.features), "metrics": report["metrics"], "notes": report["notes"]}

@@ -142,7 +142,12 @@ def evaluate(document: Document) -> Step:
             "schema": FromStep("split", "schema"),
             **code,
         },
-        outputs={"report": "evaluation.json", "predictions": "predictions.parquet", "figures": "figures"},
+        outputs={
+            "report": "evaluation.json",
+            "predictions": "predictions.parquet",
+            "figures": "figures",
+            "reference": "reference.profile",
+        },
         packages=LEARNING,
     )
 
@@ -171,6 +176,7 @@ def register(document: Document) -> Step:
         carries={
             "evaluation": FromStep("evaluate", "report"),
             "figures": FromStep("evaluate", "figures"),
+            "reference": FromStep("evaluate", "reference"),
             "training": FromStep("train", "report"),
             "profile": FromStep("check_data", "profile"),
             "schema": FromStep("split", "schema"),

@@ -75,7 +75,12 @@ class Project:
             "holdout": self.outputs["split.holdout"],
             "schema": self.outputs["split.schema"],
         }
-        outputs = {"report": "evaluation.json", "predictions": "predictions.parquet", "figures": "figures"}
+        outputs = {
+            "report": "evaluation.json",
+            "predictions": "predictions.parquet",
+            "figures": "figures",
+            "reference": "reference.profile",
+        }
         settings = {"training": {"predict": predict}} if predict else {}
         return evaluate.run(self.context("evaluate", settings, inputs, outputs))
 

@@ -11,6 +11,7 @@ import pytest
 from lifecycle_project import Project
 
 from engine.errors import StepError
+from engine.stats.drift import Profile
 from engine.steps.table import write_parquet
 
 MODELS = """
@@ -75,9 +76,24 @@ def test_report_predictions_and_figures(split_people: Project) -> None:
     figures = {path.name: path.read_bytes() for path in split_people.outputs["evaluate.figures"].iterdir()}
     assert figures.keys() == {"confusion_matrix.png", "roc.png", "precision_recall.png", "calibration.png"}
 
+    reference = split_people.outputs["evaluate.reference"].read_bytes()
+    profile = Profile.from_bytes(reference)
+    assert (profile.rows, profile.exact, profile.origin) == (75, True, "holdout")
+    assert [(column.name, column.kind, column.role) for column in profile.columns] == [
+        ("age", "numeric", "feature"),
+        ("city", "categorical", "feature"),
+        ("member", "boolean", "feature"),
+        ("joined", "date", "feature"),
+        ("opinion", "text", "feature"),
+        ("prediction", "categorical", "prediction"),
+        ("score", "numeric", "prediction"),
+    ]
+    assert profile.columns[-1].points.tolist() == sorted(rows["probability_yes"])
+
     first = split_people.outputs["evaluate.report"].read_bytes()
     split_people.evaluate()
     assert split_people.outputs["evaluate.report"].read_bytes() == first
+    assert split_people.outputs["evaluate.reference"].read_bytes() == reference
     assert {p.name: p.read_bytes() for p in split_people.outputs["evaluate.figures"].iterdir()} == figures
 
 
@@ -100,6 +116,7 @@ def test_what_cannot_be_measured_is_an_error_and_never_a_number(
     assert all(entry["value"] is None for entry in report["metrics"].values())
     assert split_people.validate({"metric": "accuracy", "min": 0}, {"baseline": "better"}).verdict == "error"
     assert not list(split_people.outputs["evaluate.figures"].iterdir())
+    assert not Profile.from_bytes(split_people.outputs["evaluate.reference"].read_bytes()).predictions()
 
 
 def test_a_model_that_cannot_predict_is_a_failed_step(split_people: Project) -> None:
