@@ -8,6 +8,7 @@ category of its own. A difference in a category then weighs like one of √2 dev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.stats.drift.columns import Column, Role
@@ -29,16 +30,12 @@ Given = Mapping[tuple[Role, str], Column]
 def joint_findings(features: Sequence[Reference], given: Given, settings: Settings) -> list[Finding]:
     """One finding, of the test that `settings.detector` names: mmd or classifier."""
     test = settings.detector
-    before, now = sampled(features, given, settings.seed)
-    short = min(len(before), len(now))
-    bare = Finding(NAME, "features", test, min_effect=settings.large(test), n=len(now), reference_n=len(before))
+    x, y = encoded_rows(features, given, settings.seed)
+    short = min(len(x), len(y))
+    bare = Finding(NAME, "features", test, min_effect=settings.large(test), n=len(y), reference_n=len(x))
     if not features or short < MIN_PRESENT:
         reason = f"{short:,} rows, {MIN_PRESENT:,} are needed" if features else "there are no features"
-        return [Finding(**{**vars(bare), "reason": reason})]
-    scale = [scaling(reference) for reference in features]
-    x, y = (
-        np_columns([s(c) for s, c in zip(scale, columns, strict=True)]) for columns in (_split(before), _split(now))
-    )
+        return [replace(bare, reason=reason)]
     if test == "mmd":
         from engine.stats.drift.mmd import ROWS, mmd
 
@@ -48,13 +45,21 @@ def joint_findings(features: Sequence[Reference], given: Given, settings: Settin
         from engine.stats.drift.classifier import classifier_test
 
         found = classifier_test(x, y, settings.seed)
-    measured = {"statistic": found.statistic, "effect": found.effect, "p": found.p}
-    return [Finding(**{**vars(bare), **measured, "n": len(y), "reference_n": len(x)})]
+    measured = replace(bare, statistic=found.statistic, effect=found.effect, p=found.p)
+    return [replace(measured, n=len(y), reference_n=len(x))]
 
 
 def permutations_for(settings: Settings) -> int:
     """As many as are asked for, and enough for a p-value well below alpha: 10 / alpha, up to 9,999."""
     return max(settings.permutations, min(_MOST_PERMUTATIONS, round(10 / settings.alpha)))
+
+
+def encoded_rows(features: Sequence[Reference], given: Given, seed: int) -> tuple[Floats, Floats]:
+    """Rows of the reference and of the batch as numbers without gaps, (n, d) and (m, d); see the module."""
+    before, now = sampled(features, given, seed)
+    scale = [scaling(reference) for reference in features]
+    x, y = (_side_by_side([s(c) for s, c in zip(scale, rows.T, strict=True)]) for rows in (before, now))
+    return x, y
 
 
 def sampled(features: Sequence[Reference], given: Given, seed: int) -> tuple[Any, Any]:
@@ -64,13 +69,13 @@ def sampled(features: Sequence[Reference], given: Given, seed: int) -> tuple[Any
     """
     import numpy as np
 
-    before = np_columns([np.asarray(reference.sample, dtype=np.float64)[:, None] for reference in features])
+    before = _side_by_side([np.asarray(reference.sample, dtype=np.float64)[:, None] for reference in features])
     rows = next((column.rows for column in given.values()), 0)
     drawn = np.arange(rows)
     if rows > SAMPLE:
         drawn = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
     now = [_drawn(reference, given.get((reference.role, reference.name)), drawn)[:, None] for reference in features]
-    return before, np_columns(now)
+    return before, _side_by_side(now)
 
 
 def scaling(reference: Reference) -> Any:
@@ -96,15 +101,11 @@ def scaling(reference: Reference) -> Any:
     return encoded
 
 
-def np_columns(columns: Sequence[Any]) -> Any:
+def _side_by_side(columns: Sequence[Any]) -> Any:
     """Side by side; no columns are a matrix without any."""
     import numpy as np
 
     return np.hstack(columns) if columns else np.zeros((0, 0))
-
-
-def _split(rows: Any) -> list[Any]:
-    return [rows[:, place] for place in range(rows.shape[1])]
 
 
 def _drawn(reference: Reference, column: Column | None, drawn: Any) -> Any:

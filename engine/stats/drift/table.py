@@ -26,6 +26,8 @@ from engine.stats.drift.report import (
 THREADS = 2
 _SHOWN = 3  # columns named in the line for people
 
+Given = Mapping[tuple[Role, str], Column]
+
 
 def check(
     profile: Profile, batch: Iterable[Column], settings: Settings | None = None, *, threads: int = THREADS
@@ -91,12 +93,13 @@ def too_few(profile: Profile, rows: int, settings: Settings) -> DriftReport | No
 
 
 def concluded(profile: Profile, rows: int, findings: list[Finding], settings: Settings) -> DriftReport:
-    """Correct all p-values together and judge. Findings that have a `q` already keep it."""
+    """Correct all p-values together and judge. A finding without a p-value keeps the verdict that it has."""
     measured = [finding for finding in findings if finding.p is not None]
     corrected = dict(zip(map(id, measured), adjusted([f.p for f in measured if f.p is not None]), strict=True))
     judged = [_judged(finding, corrected.get(id(finding)), settings) for finding in findings]
     drifted = [finding for finding in judged if finding.verdict == "drift"]
-    verdict: Verdict = "drift" if drifted else "no_drift" if measured else "inconclusive"
+    said = any(finding.verdict != "inconclusive" for finding in judged)
+    verdict: Verdict = "drift" if drifted else "no_drift" if said else "inconclusive"
     order = {"drift": 0, "inconclusive": 2, "no_drift": 1}
     judged.sort(key=lambda f: (order[f.verdict], 1.0 if f.q is None else f.q, -(f.effect or 0.0)))
     text = _line(verdict, judged, rows)
@@ -209,7 +212,7 @@ def _converted(reference: Reference, column: Column) -> Column:
     return column if column.kind == reference.kind else replace(column, kind=reference.kind)
 
 
-def _rows(given: Mapping[tuple[Role, str], Column]) -> int:
+def _rows(given: Given) -> int:
     sizes = {column.rows for column in given.values()}
     if len(sizes) > 1:
         raise ValueError(f"the batch's columns have different lengths: {', '.join(map(str, sorted(sizes)))}")
@@ -219,7 +222,7 @@ def _rows(given: Mapping[tuple[Role, str], Column]) -> int:
 def _line(verdict: Verdict, judged: list[Finding], rows: int) -> str:
     if verdict == "inconclusive":
         return "inconclusive: nothing could be measured"
-    columns = {(finding.role, finding.name) for finding in judged if finding.p is not None}
+    columns = {(finding.role, finding.name) for finding in judged if finding.verdict != "inconclusive"}
     of = f"{len(columns)} column{'s' if len(columns) > 1 else ''}, {rows:,} rows"
     drifted = [finding for finding in judged if finding.verdict == "drift"]
     if not drifted:
