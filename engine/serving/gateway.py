@@ -190,8 +190,8 @@ class Gateway:
                 return
         wish = headers.get(b"x-engine-release")
         if wish is not None or version is not None:
-            slot = route.forced.get(version if version is not None else int(wish) if wish and wish.isdigit() else -1)
-            if slot is None or (wish is not None and wish != b"%d" % slot.version):
+            slot = _named(route, version, wish)
+            if slot is None:
                 request.fail(404, "this release is not loaded", releases=sorted(route.forced))
                 return
             _Call(self, request, route, slot, form, head, None, forced=True)
@@ -411,6 +411,14 @@ class _Call:
         document = json.loads(reply.body)
         code = "BAD_REQUEST" if reply.status < 500 else "INTERNAL_ERROR"
         return json.dumps({"error_code": code, "message": document["error"], **document}).encode()
+
+
+def _named(route: Route, version: int | None, wish: bytes | None) -> Slot | None:
+    """The release that the path, the header, or both ask for."""
+    for number, slot in route.forced.items():
+        if version in (None, number) and wish in (None, b"%d" % number):
+            return slot
+    return None
 
 
 def _id_in(body: bytes, head: int, form: int, column: str) -> bytes | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ KEPT = frozenset(
     }
 )
 _ONCE = frozenset({b"host", b"authorization", b"x-routing-key", b"x-engine-release"})
+_NOT_AGAIN = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})  # the last was obeyed already
 _REASONS: Mapping[int, str] = {
     100: "Continue", 200: "OK", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
     404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
@@ -40,6 +42,7 @@ _REASONS: Mapping[int, str] = {
     429: "Too Many Requests", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
     501: "Not Implemented", 503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
+_log = logging.getLogger("engine.serving")
 _LINGER_SECONDS = 1.0
 _AHEAD = 16  # requests of one connection that may wait
 _JSON = b"content-type: application/json\r\n"
@@ -118,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._in_body = False
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
+        self._lines: list[tuple[bytes, bytes]] = []  # all of them
         self._length = 0  # as announced
         self._size = 0  # of the head
         self._body: list[bytes] = []
@@ -149,9 +153,7 @@ class Connection(asyncio.Protocol):
                 self._deadline = self._loop.time() + self._settings.head_seconds
             self._head += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._last()
+            self._feed(data)
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _RefusedError):
                 raise
@@ -174,10 +176,32 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._next()
 
+    def _feed(self, data: bytes) -> None:
+        """No other protocol is spoken here: an offer to change to one is ignored, as HTTP allows.
+
+        The parser takes such a request to end with its head, so that it is given the head again without the offer.
+        """
+        while data and not self._closing:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_offer() + data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+
+    def _without_offer(self) -> bytes:
+        lines = [b"%s %s HTTP/%s" % (self._parser.get_method(), self._url, self._parser.get_http_version().encode())]
+        for name, value in self._lines:
+            if name == b"connection" and b"close" in value.lower():
+                lines.append(b"connection: close")
+            elif name not in _NOT_AGAIN:
+                lines.append(b"%s: %s" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
+
     # ── httptools ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        self._url, self._headers, self._length, self._size = b"", {}, 0, 0
+        self._url, self._headers, self._lines, self._length, self._size = b"", {}, [], 0, 0
         self._release_body()
 
     def on_url(self, url: bytes) -> None:
@@ -189,6 +213,7 @@ class Connection(asyncio.Protocol):
             self._refuse(431, f"the head of a request may have {self._settings.max_head} bytes")
             raise _RefusedError
         name = name.lower()
+        self._lines.append((name, value))
         if name in KEPT:
             if name in _ONCE and name in self._headers:
                 self._refuse(400, f"the header {name.decode()} is there twice")
@@ -226,15 +251,19 @@ class Connection(asyncio.Protocol):
             raise _RefusedError
 
     def on_message_complete(self) -> None:
+        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+            return  # it comes once more
         request = Request(self, self._parser.get_method(), self._url, self._headers)
         request.keep_alive = self._parser.should_keep_alive()
+        if request.method == b"CONNECT":  # what follows is no HTTP
+            request.keep_alive, self._closing = False, True
         request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         request.size, self._body, self._body_size = self._body_size, [], 0
         self._in_body = False
         self._deadline = self._loop.time() + self._settings.idle_seconds
         if self._current is None and not self._waiting and not self._paused:
             self._current = request
-            self._handler.handle(request)
+            self._handle(request)
         else:
             self._waiting.append(request)
 
@@ -289,7 +318,14 @@ class Connection(asyncio.Protocol):
             if self._current.refusal is not None:
                 self._current.fail(*self._current.refusal)
             else:
-                self._handler.handle(self._current)
+                self._handle(self._current)
+
+    def _handle(self, request: Request) -> None:
+        try:
+            self._handler.handle(request)
+        except Exception:  # noqa: BLE001 - a defect of ours must not look like a lost connection
+            _log.exception("A request could not be handled")
+            request.fail(500, "the gateway failed")
 
     def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
         """Read nothing more, say why after the answers that are due to earlier requests, and close."""

@@ -99,6 +99,10 @@ class Answerer:
             except Refusal as refusal:
                 refused.append(_refused(request, refusal))
                 continue
+            except Exception:  # noqa: BLE001 - whatever one payload does to the reader, others wait for this process
+                traceback.print_exc()
+                refused.append(_failed(request, "the payload could not be read"))
+                continue
             if waiting and waiting + len(rows.table) > _MOST_ROWS:
                 yield from self._predicted(batch)
                 batch, waiting = [], 0

@@ -7,8 +7,11 @@ from typing import Any
 
 from engine import __version__
 from engine.serving.signature import Signature
+from engine.serving.tensors import FORMATS
 
 _TYPES: Mapping[str, list[str]] = {"numeric": ["number", "null"], "boolean": ["boolean", "null"]}
+_TEXT = {"type": ["string", "null"]}
+_DATE = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}, {"type": "null"}]}
 
 
 def document(models: Mapping[str, Signature | None]) -> dict[str, Any]:
@@ -21,27 +24,18 @@ def document(models: Mapping[str, Signature | None]) -> dict[str, Any]:
         "/v2": _get("Open Inference Protocol: about the server."),
         "/v2/health/live": _get("Open Inference Protocol: whether the gateway lives."),
         "/v2/health/ready": _get("Open Inference Protocol: whether every model can answer.", {"503": "not yet"}),
-        "/invocations": _post("MLflow's scoring payloads; ?model=NAME if several are served.", {"type": "object"}),
+        "/invocations": _post("MLflow's scoring payloads; ?model=NAME if several are served.", _mlflow(None)),
     }
     for name, signature in models.items():
         record = {"type": "object"} if signature is None else _record(signature)
-        own = {
-            "oneOf": [
-                {
-                    "type": "object",
-                    "properties": {"instances": {"type": "array", "items": record}},
-                    "required": ["instances"],
-                },
-                record,
-            ]
-        }
+        own = {"oneOf": [_only("instances", _many(record)), record]}
         paths[f"/v1/models/{name}"] = _get(f"About {name}.")
         paths[f"/v1/models/{name}/predict"] = _post(f"Predictions of {name}.", own)
-        paths[f"/v1/models/{name}/invocations"] = _post("MLflow's scoring payloads.", {"type": "object"})
+        paths[f"/v1/models/{name}/invocations"] = _post("MLflow's scoring payloads.", _mlflow(signature))
         paths[f"/v1/models/{name}/feedback"] = _post(f"What predictions of {name} turned out to be.", _FEEDBACK)
         paths[f"/v2/models/{name}"] = _get("Open Inference Protocol: about the model.")
         paths[f"/v2/models/{name}/ready"] = _get("Open Inference Protocol: whether it can answer.", {"503": "not yet"})
-        paths[f"/v2/models/{name}/infer"] = _post("Open Inference Protocol: predictions.", {"type": "object"})
+        paths[f"/v2/models/{name}/infer"] = _post("Open Inference Protocol: predictions.", _infer(signature))
     return {"openapi": "3.1.0", "info": {"title": "engine", "version": __version__}, "paths": paths}
 
 
@@ -65,7 +59,7 @@ _FEEDBACK = {
 
 
 def _record(signature: Signature) -> dict[str, Any]:
-    properties = {name: {"type": _TYPES.get(kind, ["string", "null"])} for name, kind in signature.features}
+    properties = {name: _values_of(kind) for name, kind in signature.features}
     if signature.id is not None:
         properties[signature.id] = {}
     return {
@@ -74,6 +68,59 @@ def _record(signature: Signature) -> dict[str, Any]:
         "required": list(signature.names),
         "additionalProperties": False,
     }
+
+
+def _values_of(kind: str) -> dict[str, Any]:
+    return {"type": _TYPES[kind]} if kind in _TYPES else _DATE if kind == "date" else _TEXT
+
+
+def _many(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": schema, "minItems": 1}
+
+
+def _only(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
+
+
+def _mlflow(signature: Signature | None) -> dict[str, Any]:
+    """MLflow's four forms; for any model when there is no signature."""
+    record: dict[str, Any] = {"type": "object"}
+    columns: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+    inputs: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "array"}}
+    if signature is not None:
+        record, columns = _record(signature), {"const": list(signature.names)}
+        properties = {name: _many(_values_of(kind)) for name, kind in signature.features}
+        inputs = {**_record(signature), "properties": properties}
+    split = {
+        "type": "object",
+        "properties": {"columns": columns, "index": {"type": "array"}, "data": _many({"type": "array"})},
+        "required": ["data"],
+        "additionalProperties": False,
+    }
+    records = _many(record)
+    by_name = {"dataframe_split": split, "dataframe_records": records, "instances": records}
+    forms = [*by_name.items(), ("inputs", {"anyOf": [records, inputs]})]
+    return {"oneOf": [_only(name, schema) for name, schema in forms]}
+
+
+def _infer(signature: Signature | None) -> dict[str, Any]:
+    """A request of the Open Inference Protocol as JSON."""
+    name: dict[str, Any] = {"type": "string"}
+    if signature is not None:
+        name = {"type": "string", "description": f"one of {', '.join(signature.names)}, or any name for all of them"}
+    tensor = {
+        "type": "object",
+        "properties": {
+            "name": name,
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
+            "datatype": {"enum": sorted((*FORMATS, "BYTES"))},
+            "parameters": {"type": "object"},
+            "data": {"type": "array"},
+        },
+        "required": ["name", "shape", "datatype", "data"],
+    }
+    properties = {"id": {"type": "string"}, "parameters": {"type": "object"}, "inputs": _many(tensor)}
+    return {"type": "object", "properties": {**properties, "outputs": {"type": "array"}}, "required": ["inputs"]}
 
 
 def _get(summary: str, more: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -87,6 +134,7 @@ def _get(summary: str, more: Mapping[str, str] | None = None) -> dict[str, Any]:
 def _post(summary: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     errors = {
         "400": "no JSON, or not strictly",
+        "401": "a token is needed",
         "403": "asked for by another site",
         "413": "too large",
         "415": "no JSON",

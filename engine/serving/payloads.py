@@ -7,6 +7,7 @@ Strict JSON: UTF-8, no NaN or Infinity, no key twice. Accepted are our own form,
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, NoReturn
@@ -21,7 +22,7 @@ from engine.serving.wire import MLFLOW, OPEN_INFERENCE, Request
 
 MLFLOW_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 INFINITY = float("inf")  # 1e999 is JSON
-_READERS: Mapping[str, Callable[[Any], object]] = {"date": microseconds, "numeric": float}
+_LARGE = 3.4e38  # beyond it are numbers that are no 32-bit floats, in which trees compute
 _MOST_DETAILS = 20
 _REMEMBERED = 4096
 
@@ -75,8 +76,10 @@ class Reader:
             raise Refusal(
                 422, f"one of {', '.join(MLFLOW_FORMS)} is expected, not {list_of(sorted(document)) or 'nothing'}"
             )
-        if document.get("params"):
-            raise Refusal(422, f"the model takes no params: {list_of(sorted(document['params']))}")
+        params = document.get("params")
+        if params:
+            names = f": {list_of(sorted(params))}" if isinstance(params, dict) else ""
+            raise Refusal(422, f"the model takes no params{names}")
         name, value = found[0], document[found[0]]
         if name == "dataframe_split":
             return self._split(value)
@@ -136,7 +139,7 @@ class Reader:
 
     def _table(self, names: Sequence[str], rows: Sequence[Any], what: str) -> Rows:
         if len(set(names)) != len(names):
-            twice = sorted({name for name in names if list(names).count(name) > 1})
+            twice = sorted(name for name, count in Counter(names).items() if count > 1)
             raise Refusal(422, f"columns are named twice: {list_of(twice)}")
         wrong = [
             {"row": number, "problem": f"{len(names)} values are expected"}
@@ -189,22 +192,30 @@ class Reader:
 def check_values(signature: Signature, columns: Sequence[Sequence[Any]]) -> None:
     """Whether values of the right types are what the kinds take. Raises Refusal.
 
-    Asked only when a model could not answer: it is too slow to ask always.
+    Asked only when a model could not answer: it is too slow to ask always, and many models can compute with numbers
+    as large as 64 bits allow. Those that cannot overflow, or raise; that is no failure of the model.
     """
     details = []
     for (name, kind), values in zip(signature.features, columns, strict=True):
-        if kind not in _READERS:
-            continue
         for row, value in enumerate(values):
-            try:
-                if value is not None:
-                    _READERS[kind](value)
-            except (ValueError, OverflowError):
-                details.append(
-                    {"row": row, "column": name, "problem": f"{WORDS[kind]} is expected, not {_told(value)}"}
-                )
+            problem = _problem(kind, value)
+            if problem:
+                details.append({"row": row, "column": name, "problem": problem})
     if details:
         raise Refusal(422, _summary(details), details[:_MOST_DETAILS])
+
+
+def _problem(kind: str, value: Any) -> str:
+    if value is None or kind not in ("date", "numeric"):
+        return ""
+    try:
+        if kind == "date":
+            microseconds(value)
+        elif abs(float(value)) > _LARGE:
+            return f"the model has no finite answer for a number as large as {_told(value)}"
+    except (ValueError, OverflowError):
+        return f"{WORDS[kind]} is expected, not {_told(value)}"
+    return ""
 
 
 def _summary(details: Sequence[Mapping[str, Any]]) -> str:
@@ -227,6 +238,7 @@ def parse(body: bytes) -> Any:
 
     The fast parser takes the last of two equal keys, and refuses a few things that are JSON (1e999). Each key has a
     colon: where there are as many colons as keys were found, none was there twice. All else is parsed again.
+    Half a surrogate pair (\\ud800) is refused, as in I-JSON (RFC 7493).
     """
     try:
         document = orjson.loads(body)
@@ -250,7 +262,12 @@ def _keys_of(document: Any) -> int:
 
 def _parse_strictly(body: bytes) -> Any:
     try:
-        return _DECODER.decode(body.decode("utf-8"))
+        document = _DECODER.decode(body.decode("utf-8"))
+        if b"\\u" in body:
+            json.dumps(document, ensure_ascii=False).encode()
+        return document
+    except UnicodeEncodeError:  # no program that reads it later could write it down
+        raise Refusal(400, "the body holds one half of a surrogate pair, which is no character") from None
     except UnicodeDecodeError:
         raise Refusal(400, "the body is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -264,8 +281,8 @@ def _parse_strictly(body: bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise Refusal(400, f"the key {json.dumps(twice[:200])} is there twice")
     return found
 

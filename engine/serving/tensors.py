@@ -14,10 +14,11 @@ from typing import Any
 from engine.serving.refusal import Refusal
 from engine.serving.signature import Signature, list_of
 
-_FORMATS: Mapping[str, str] = {
+FORMATS: Mapping[str, str] = {
     "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q",
     "FP16": "e", "FP32": "f", "FP64": "d", "BOOL": "?",
 }  # fmt: skip
+_MOST = 1 << 31  # of a dimension
 
 
 def columns_of(document: Mapping[str, Any], tail: bytes, signature: Signature) -> dict[str, list[Any]]:
@@ -33,7 +34,7 @@ def columns_of(document: Mapping[str, Any], tail: bytes, signature: Signature) -
         name, shape, values = _tensor(tensor, reader)
         if len(inputs) == 1 and len(shape) == 2 and name not in signature.kinds:
             return _whole(name, shape, values, signature)
-        if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1):
+        if len(shape) == 2 and shape[1] != 1:
             raise Refusal(422, f"input {name} has the shape {shape}; [n] or [n, 1] is expected for a column")
         if name in found:
             raise Refusal(422, f"input {name} is there twice")
@@ -55,10 +56,12 @@ def _tensor(tensor: Mapping[str, Any], tail: _Tail) -> tuple[str, list[int], lis
     name, shape, datatype = tensor.get("name"), tensor.get("shape"), tensor.get("datatype")
     if not isinstance(name, str):
         raise Refusal(422, "an input has no name")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size <= _MOST for size in shape[:3]):
         raise Refusal(422, f"input {name}: shape must be a list of sizes")
-    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in _FORMATS):
-        raise Refusal(422, f"input {name}: datatype must be one of BYTES, {', '.join(_FORMATS)}")
+    if len(shape) not in (1, 2):
+        raise Refusal(422, f"input {name} has {len(shape)} dimensions; [n] or [n, 1] is expected for a column")
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in FORMATS):
+        raise Refusal(422, f"input {name}: datatype must be one of BYTES, {', '.join(FORMATS)}")
     parameters = tensor.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None:
@@ -66,32 +69,40 @@ def _tensor(tensor: Mapping[str, Any], tail: _Tail) -> tuple[str, list[int], lis
             raise Refusal(422, f"input {name}: binary_data_size must be a number of bytes")
         values = _unpacked(name, datatype, tail.take(name, size))
     else:
-        values = list(_flattened(tensor.get("data")))
+        values = _flattened(tensor.get("data"), len(shape))
     expected = math.prod(shape)
     if len(values) != expected:
         raise Refusal(422, f"input {name} has {len(values)} values for the shape {shape}")
     if datatype in ("FP16", "FP32", "FP64"):
-        values = [None if value is None else float(value) if type(value) is int else value for value in values]
+        values = [_as_float(value) if type(value) is int else value for value in values]
     return name, shape, values
 
 
-def _flattened(data: Any) -> Iterator[Any]:
+def _as_float(value: int) -> float | int:
+    """The number as it is if it is beyond all floats, which is refused with its row and column later."""
+    try:
+        return float(value)
+    except OverflowError:
+        return value
+
+
+def _flattened(data: Any, dimensions: int) -> list[Any]:
+    """The values, whether they came flat or in lists of lists; what is nested more deeply stays a list."""
     if not isinstance(data, list):
         raise Refusal(422, "an input's data must be a list")
-    for value in data:
-        if isinstance(value, list):
-            yield from _flattened(value)
-        else:
-            yield value
+    values: list[Any] = data
+    for _ in range(dimensions - 1):
+        values = [value for each in values for value in (each if isinstance(each, list) else (each,))]
+    return values
 
 
 def _unpacked(name: str, datatype: str, data: bytes) -> list[Any]:
     if datatype == "BYTES":
         return list(_strings(name, data))
-    size = struct.calcsize(_FORMATS[datatype])
+    size = struct.calcsize(FORMATS[datatype])
     if len(data) % size:
         raise Refusal(422, f"input {name}: {len(data)} bytes are no whole number of {datatype} values")
-    values = list(struct.unpack(f"<{len(data) // size}{_FORMATS[datatype]}", data))
+    values = list(struct.unpack(f"<{len(data) // size}{FORMATS[datatype]}", data))
     if any(isinstance(value, float) and not math.isfinite(value) for value in values):
         raise Refusal(422, f"input {name} holds NaN or infinite values")
     return values

@@ -62,6 +62,20 @@ def test_a_request_may_come_byte_by_byte_or_in_chunks(live: Gateway) -> None:
         assert status_of(connection.recv(65536)) == 200
 
 
+def test_an_offer_of_another_protocol_is_ignored(live: Gateway) -> None:
+    """Some clients (Java's) send one with each first request, and wait for the answer."""
+    offer = request("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABk")
+    with live.socket() as connection:
+        for data in (offer, request(), offer + request("connection: close")):
+            connection.sendall(data)
+            assert status_of(connection.recv(65536)) == 200
+        everything(connection)
+    with live.socket() as connection:
+        connection.sendall(head("localhost:80", "CONNECT") + request())
+        answer = everything(connection)
+        assert (status_of(answer), answer.count(b"HTTP/1.1 ")) == (404, 1)
+
+
 def test_methods(live: Gateway) -> None:
     client = live.client()
     assert client.ask("HEAD", "/healthz").body == b""
@@ -74,6 +88,7 @@ def test_methods(live: Gateway) -> None:
     unknown = client.ask("POST", "/v1/models/chrn/predict", ROW)
     assert (unknown.status, unknown.json["models"]) == (404, ["churn"])
     assert client.ask("POST", "/v1/models/%63hurn/predict", ROW).status == 200
+    assert client.ask("POST", PREDICT, BODY, {"x-engine-release": "9" * 5000}).status == 404
     assert client.ask("POST", PREDICT, BODY, {"content-type": "text/csv"}).status == 415
     assert client.ask("POST", PREDICT, BODY, {"content-encoding": "gzip"}).status == 415
 

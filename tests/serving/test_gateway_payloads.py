@@ -107,6 +107,10 @@ def test_binary_tensors(client: Client) -> None:
     assert client.ask("POST", INFER, head, {"inference-header-content-length": "-1"}).status == 400
 
 
+def _tensor(data: bytes, shape: bytes = b"1") -> bytes:
+    return b'{"name": "months", "shape": [%s], "datatype": "FP64", "data": %s}' % (shape, data)
+
+
 REFUSED = [
     (PREDICT, b"", 400, ["not JSON"]),
     (PREDICT, b"\xff\xfe", 400, ["UTF-8"]),
@@ -144,6 +148,17 @@ REFUSED = [
     (INFER, {"inputs": [tensor("months", "FP64", [1, 2], [3])]}, 422, ["2 values for the shape [3]"]),
     (INFER, {"inputs": [tensor("months", "COMPLEX", [1])]}, 422, ["datatype"]),
     (INFER, {"id": 3, "inputs": TENSORS}, 422, ["id"]),
+    # Each of these once ended the model's process.
+    ("/invocations", {"instances": [ROW], "params": 5}, 422, ["params"]),
+    ("/invocations", {"instances": [ROW], "params": [None, 1]}, 422, ["params"]),
+    ("/invocations", {"dataframe_split": {"columns": ["a"] * 39_000, "data": []}}, 422, ["named twice: a"]),
+    (PREDICT, b"{" + b",".join(b'"%d":1' % n for n in range(15_000)) + b',"14999":1}', 400, ["twice"]),
+    (PREDICT, b'{"plan": "\\ud800", "months": 1, "calls": 1}', 400, ["surrogate"]),
+    (INFER, b'{"inputs": [' + _tensor(b"[" * 990 + b"]" * 990) + b"]}", 422, ["months: a number", "a list"]),
+    (INFER, b'{"inputs": [' + _tensor(b"[" + b"9" * 400 + b"]") + b', {"a:b": 1}]}', 422, ["no name"]),
+    (INFER, b'{"a:b": 1, "inputs": [' + _tensor(b"[" + b"9" * 400 + b"]") + b"]}", 422, ["calls: is missing"]),
+    (INFER, b'{"a:b": 1, "inputs": [' + _tensor(b"[]", b"9" * 4000) + b"]}", 422, ["shape"]),
+    (INFER, {"inputs": [tensor("months", "FP64", [1], [1, 1, 1])]}, 422, ["3 dimensions"]),
 ]
 
 

@@ -60,4 +60,12 @@ def test_a_key_that_is_there_twice(text: str) -> None:
 
 def test_what_only_the_strict_parser_takes() -> None:
     assert parse(b'{"a":1e999}') == {"a": float("inf")}  # refused with its column, later
-    assert parse(b'{"a":"\\ud800"}') == {"a": "\ud800"}
+    assert parse(b'{"a":"\\ud83d\\ude00:","b":1e999}') == {"a": "\U0001f600:", "b": float("inf")}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":"\\ud800"}', '{"a":1e999,"b:":["x\\udc00"]}', '{"\\ud800":1}', '"\\udc00\\ud800"']
+)
+def test_half_a_surrogate_pair(text: str) -> None:
+    with pytest.raises(Refusal, match="surrogate"):
+        parse(text.encode())
