@@ -421,7 +421,8 @@ class SqlStateStore(StateQueries):
     def rm(self, model: str, *, actor: str) -> None:
         """Forget a model: its results, runs, releases, endpoint, events and evaluations.
 
-        Audit events and the fencing token stay. Raises UsageError when it is not known, LockedError while somebody holds its lease.
+        Audit events and the fencing token stay. Raises UsageError when it is not known, LockedError while somebody
+        holds its lease.
         """
 
         def body(tx: Transaction) -> None:
