@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -33,16 +34,20 @@ def apply(
     on_kill: Callable[[Callable[[], None]], None],
     lock_timeout: float = 0.0,
     jobs: int | None = None,
+    because: str = "",
 ) -> list[Result]:
     """Carry out `planned`, model by model, each under its lease; the results are in the plan's order.
 
     `tell` gets every event, from several threads, one at a time. Set `stop`, and no further step begins; `on_kill`
     is handed a function that ends the running steps too. A model without anything to do takes no lease.
+    `because` is why this is done, where no person asked for it; it is kept with the runs.
     Raises StalePlanError if `planned` was saved and used before, StateError if the state cannot be opened.
     """
     jobs = jobs or os.cpu_count() or 1
     tasks = [_task(planned, name) for name, model in planned.models.items() if model.plan.changes]
     with _runner(workspace, tell=tell, stop=stop, on_kill=on_kill, lock_timeout=lock_timeout, jobs=jobs) as runner:
+        if because:
+            runner = replace(runner, provenance={**runner.provenance, "because": because})
         if planned.saved is not None:
             workspace.store.redeem(planned.saved, utc(runner.clock()))
         done = {result.model: result for result in apply_all(tasks, runner)} if tasks else {}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from engine.adapters.sources.data import DataSources
@@ -21,13 +22,14 @@ from engine.app.detecting import Detection, planned_detection
 from engine.app.documents import SpecDocument, load_specs, place_of
 from engine.app.planning import Inquiry, PlannedModel, TriggerState, stat_of, triggers_of
 from engine.app.workspace import Workspace
-from engine.core.canonical import canonical_json, digest
+from engine.core.canonical import Json, canonical_json, digest
 from engine.core.fingerprint import Observations
 from engine.core.graph import Graph
 from engine.core.plan import Conditional, ModelPlan, Request, Reuse, Run
 from engine.core.planner import make_plan
-from engine.core.records import Artifact, StepResult, utc
+from engine.core.records import Artifact, ModelState, StepResult, utc
 from engine.errors import Diagnostic, SpecError, UsageError
+from engine.ports import StatCache
 from engine.runtime.observe import World, look, source_of
 from engine.steps.lifecycle import build_graph
 
@@ -68,12 +70,10 @@ class _Fresh:
         for spec in specs:
             name = spec.document["name"]
             try:
-                graph, world = self.look(spec)
+                model, observations, world = self._model(spec, states[name], reader)
             except UsageError as error:
                 mistakes.append(self._placed(spec, error))
                 continue
-            observations = self._with_registry(world, name)
-            model = make_plan(graph, spec.digest, states[name], reader, observations, self._inquiry.request)
             triggers = self._triggers(spec, memos.get(spec.file))
             seen = World(observations, world.links, world.watched)
             detection = self._detection(spec, model)
@@ -94,11 +94,24 @@ class _Fresh:
         place = place_of(self._workspace, spec, text, self._inquiry.variables, pointer)
         return Diagnostic(place.file, place.line, place.column, error.message, error.remedy)
 
-    def look(self, spec: SpecDocument) -> tuple[Graph, World]:
-        """The graph of a spec, and what there is to observe for it."""
+    def _model(self, spec: SpecDocument, state: ModelState, reader: _Reader) -> tuple[ModelPlan, Observations, World]:
+        """The plan of one model, and what it was made of. Data that shall be kept is looked at only to read it anew."""
+        request = self._inquiry.request
+        last = state.latest.get("snapshot") if request.keep_data else None
+        while True:
+            graph, world = self.look(spec, kept=last)
+            observations = self._with_registry(world, spec.document["name"])
+            model = make_plan(graph, spec.digest, state, reader, observations, request)
+            if last is None or any(isinstance(each, Reuse) and each.step == "snapshot" for each in model.actions):
+                return model, observations, world
+            last = None
+
+    def look(self, spec: SpecDocument, kept: StepResult | None = None) -> tuple[Graph, World]:
+        """The graph of a spec, and what there is to observe for it; of the data what a snapshot saw, if one is kept."""
         graph = build_graph(spec.document)
         root, packages = self._workspace.root, self._inquiry.packages
-        return graph, look(graph, spec.document, root, self._stats, self._sources, packages)
+        source = self._sources if kept is None else _Kept(kept.components["inputs"]["data"])
+        return graph, look(graph, spec.document, root, self._stats, source, packages)
 
     def _with_registry(self, world: World, name: str) -> Observations:
         if not self._inquiry.request.refresh:
@@ -160,6 +173,16 @@ class _Fresh:
             watched=canonical_json([*watched, *((path, None) for path in objects)]),
             payload=canonical_json(payload),
         )
+
+
+class _Kept(DataSources):
+    """Data sources of which a plan is told what a snapshot saw."""
+
+    def __init__(self, digest: str) -> None:
+        self._digest = digest
+
+    def observe(self, source: Json, project: Path, cache: StatCache) -> str | None:  # noqa: ARG002 - it does not look
+        return self._digest
 
 
 class _Reader:

@@ -29,6 +29,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "doctor": "Check this installation and project.",
     },
     "Delivery": {
+        "up": "Keep every model as its spec says: serve, watch, retrain.",
+        "controller": "The same without a gateway.",
         "serve": "Answer predictions over HTTP from what is live.",
         "logs": "List predictions with their actual values.",
         "feedback": "Tell what predictions turned out to be.",
@@ -37,7 +39,6 @@ COMMANDS: dict[str, dict[str, str]] = {
         "releases": "Show which release served when, and why.",
         "rollback": "Serve the release that was stable before, at once.",
         "reconcile": "Carry every rollout on by one pass.",
-        "trigger": "Ask for a retrain of a model.",
         "promote": "Make a model's candidate the stable release.",
         "abort": "Send a model's candidate away.",
     },

@@ -104,6 +104,7 @@ class Request:
     replace: frozenset[str] = frozenset()  # steps to run again in any case
     targets: frozenset[str] = frozenset()  # only these and what they need; all steps if empty
     refresh: bool = False  # read again what cannot be compared without reading; ask the registry what it has
+    keep_data: bool = False  # the last snapshot stands, whatever the data is now
 
 
 @dataclass(frozen=True)

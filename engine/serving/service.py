@@ -191,6 +191,9 @@ class Service:
             with suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._dirty.wait(), _STATUS_SECONDS)
             self._dirty.clear()
+            if self._settings.parent not in (None, os.getppid()):
+                _log.warning("The process that started this gateway is gone: it ends too")
+                self._stop.set()
             data = json.dumps(self._status()).encode()
             try:
                 await loop.run_in_executor(None, replace_file, self._folder / STATUS, data)

@@ -40,6 +40,7 @@ class Settings:
     flush_seconds: float = 0.5  # between two rows of evidence
     require_token: bool = False  # also on loopback
     token: str | None = None  # a further one for predictions, beside those of the token file
+    parent: int | None = None  # a process without which the gateway ends
     certificate: str | None = None
     key: str | None = None
     log: LogSettings = field(default_factory=LogSettings)

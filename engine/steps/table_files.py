@@ -6,6 +6,7 @@ where known.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,44 @@ def read_parts(path: Path, format: str | None) -> tuple[pa.Table, bool]:
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise StepError(f"the files of {path.name} do not fit together: {_first_line(error)}") from error
     return joined, kind != "csv"
+
+
+def count_rows(path: Path) -> int:
+    """The rows of one file, streamed; Parquet's by its footer. Raises StepError for one that is malformed."""
+    kind = _format_of(path, None)
+    try:
+        if kind == "parquet":
+            import pyarrow.parquet as pq
+
+            return int(pq.read_metadata(path).num_rows)
+        if kind == "jsonl":
+            import pyarrow as pa
+
+            with pa.input_stream(path) as stream:
+                return sum(1 for line in io.BufferedReader(stream) if line.strip())
+        return _count_csv(path)
+    except OSError as error:
+        raise StepError(f"{path.name} cannot be read: {error}") from error
+
+
+def _count_csv(path: Path) -> int:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    header, delimiter = _header(path)
+    try:
+        with pa.input_stream(path) as stream:
+            batches = csv.open_csv(
+                stream,
+                read_options=csv.ReadOptions(block_size=_BLOCK, column_names=header, skip_rows_after_names=1),
+                parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=csv.ConvertOptions(
+                    include_columns=header[:1], column_types={header[0]: pa.string()}, strings_can_be_null=False
+                ),
+            )
+            return sum(batch.num_rows for batch in batches)
+    except (pa.ArrowInvalid, EOFError) as error:
+        raise _malformed(path, error, "CSV") from error
 
 
 def _parts(path: Path) -> list[Path]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from harness import Life
 
+from engine.app.workspace import Workspace
+from engine.core.records import Event, EventKind
 from engine.failpoints import FAILPOINTS
 
 Lives = Callable[..., Life]
@@ -46,15 +48,20 @@ AFTER_THE_REGISTRY = ["deploy.record", "deploy.mirror"]
 WRITES = ["state.create", "state.commit", "artifacts.write", "artifacts.sync", "artifacts.rename", "artifacts.renamed"]
 IN_ROLLOUTS = ["state.rollout", "rollout.record", "rollout.mirror"]  # see test_rollouts.py
 PLANS = ["plan.save"]
+IN_RETRAINS = ["trigger.recorded", "trigger.taken_up", "trigger.settle"]  # see test_up_command.py
 POINTS_OF = {"enospc": WRITES, "eio": WRITES[1::2], "error": ["run.started", "step.worked"]}
 
 
 def test_every_point_is_on_the_way_of_a_run_and_is_killed(projects: Path, rolling: Path, life: Lives) -> None:
     one = life("done")
     assert one.run("plan", "--out", "saved.plan").code == 0
+    store = Workspace(one.root).store
+    assert store.put(Event("one", "tiny", EventKind.MANUAL))
+    store.close()
+    assert one.run("controller", "--once").code == 0
     seen = {word for file in (projects / "seen", rolling / "seen", one.seen_file) for word in file.read_text().split()}
     assert seen == FAILPOINTS.keys()
-    killed = [*BEFORE_THE_REGISTRY, *IN_THE_REGISTRY, *AFTER_THE_REGISTRY, *IN_ROLLOUTS, *PLANS]
+    killed = [*BEFORE_THE_REGISTRY, *IN_THE_REGISTRY, *AFTER_THE_REGISTRY, *IN_ROLLOUTS, *PLANS, *IN_RETRAINS]
     assert sorted(killed) == sorted(FAILPOINTS)
 
 

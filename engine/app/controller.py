@@ -1,0 +1,236 @@
+"""`engine up` and `engine controller`: every model kept as its spec says, with nobody at the keyboard.
+
+Three loops with workers of their own, so that a long training holds up no rollout: `training` (specs, triggers,
+retrains), `delivery` (rollouts) and, fed by the gateway's log, `monitoring`. A watcher looks once a second at what may
+have changed (spec files, the inbox, rollouts) and wakes whoever it concerns. Any number of controllers may run over
+one state: leases decide.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.app.delivering import SERVING, this_actor
+from engine.app.documents import SpecDocument, load_specs, read_texts, spec_keys
+from engine.app.observing import ServingFolder
+from engine.app.planning import find_specs, stat_of
+from engine.app.retraining import Note, Retraining
+from engine.app.workspace import Workspace
+from engine.errors import EngineError, SpecError, UsageError
+from engine.runtime.deliver import Delivery
+from engine.runtime.events import Event
+from engine.runtime.leases import LeaseKeeper
+from engine.runtime.loop import Loop
+from engine.triggers.facts import Window
+
+if TYPE_CHECKING:
+    from engine.core.rollout import Rollout
+
+WATCH_SECONDS = 1.0
+_DELIVERERS = 2
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a controller is asked to do. `jobs`: steps at a time; `trainings`: models that are trained at a time."""
+
+    paths: Sequence[str] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    jobs: int = 1
+    trainings: int = 1
+
+
+@dataclass
+class _Specs:
+    """The spec files as they are now, by model. A file with mistakes leaves its model as it was known before."""
+
+    workspace: Workspace
+    options: Options
+    note: Callable[[Note], None]
+    documents: dict[str, SpecDocument] = field(default_factory=dict)
+    _stats: dict[str, Any] = field(default_factory=dict)
+    _models: dict[str, str] = field(default_factory=dict)  # by file
+    _told: dict[str, str] = field(default_factory=dict)  # mistakes that were told, by file
+
+    def read(self) -> set[str]:
+        """Look at all files; the models whose spec is new or another one."""
+        try:
+            files = find_specs(self.workspace, self.options.paths)
+        except UsageError as error:
+            self._tell("", error)
+            return set()
+        stats = {str(path): stat_of(str(path)) for path in files}
+        project = stat_of(str(self.workspace.root / "engine.yaml"))
+        if project != self._stats.get("engine.yaml"):
+            self._stats = {"engine.yaml": project}
+        changed: set[str] = set()
+        for file in [file for file, stat in stats.items() if self._stats.get(file) != stat]:
+            changed |= self._load(file)
+        for gone in self._models.keys() - stats.keys():
+            self.documents.pop(self._models.pop(gone), None)
+        self._stats = {"engine.yaml": project, **stats}
+        return changed
+
+    def _load(self, file: str) -> set[str]:
+        own = replace(self.workspace)
+        try:
+            texts = read_texts(own, [Path(file)])
+            [spec] = load_specs(own, texts, spec_keys(own, texts, self.options.variables), self.options.variables)
+        except EngineError as error:
+            self._tell(file, error)
+            return set()
+        self._told.pop(file, None)
+        name = spec.document["name"]
+        if any(other == name and at != file for at, other in self._models.items()):
+            self._tell(file, UsageError(f"model {name} is defined in another file too", remedy="Rename one of them."))
+            return set()
+        self._models[file] = name
+        before = self.documents.get(name)
+        self.documents[name] = spec
+        return {name} if before is None or before.key != spec.key else set()
+
+    def _tell(self, file: str, error: EngineError) -> None:
+        text = "; ".join(map(str, error.diagnostics)) if isinstance(error, SpecError) else error.message
+        if self._told.get(file) != text:
+            self._told[file] = text
+            self.note(Note("", "error", text, error.remedy, grave=True))
+
+
+class Controller:
+    """Keeps the models of a project. `note` hears what happens, `tell` the steps of runs; both from any thread."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        options: Options,
+        *,
+        note: Callable[[Note], None],
+        tell: Callable[[Event], None],
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    ) -> None:
+        from engine.adapters.state import holder
+
+        self._workspace = workspace
+        self._note = note
+        self._stop = threading.Event()
+        self._kills: list[Callable[[], None]] = []
+        self._specs = _Specs(workspace, options, note)
+        self._leases = LeaseKeeper(workspace.store, holder.this_process(), self._stop)
+        self._delivery = Delivery(
+            store=workspace.store,
+            registry=workspace.registry,
+            observer=ServingFolder(workspace.home / SERVING),
+            hold_endpoint=self._leases.hold_endpoint,
+            clock=clock,
+            actor=this_actor(),
+        )
+        self._retraining = Retraining(
+            workspace=workspace,
+            leases=self._leases,
+            spec_of=self._specs.documents.__getitem__,
+            windows_of=self._windows_of,
+            variables=options.variables,
+            note=note,
+            tell=tell,
+            stop=self._stop,
+            on_kill=self._kills.append,
+            clock=clock,
+            jobs=options.jobs,
+        )
+        self.training = Loop(self._retraining.reconcile, options.trainings, self._failed)
+        self.delivery = Loop(self._delivery.reconcile, _DELIVERERS, self._failed)
+        self._rollouts: dict[str, Rollout] = {}
+
+    # ── running ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, stop: threading.Event, each_second: Callable[[], None] = lambda: None) -> None:
+        """Work until `stop` is set: nothing more begins then, and the running steps end."""
+        loops = [
+            threading.Thread(target=loop.run, name=name)
+            for name, loop in (("training", self.training), ("delivery", self.delivery))
+        ]
+        for thread in loops:
+            thread.start()
+        try:
+            while not stop.is_set():
+                self.look()
+                each_second()
+                stop.wait(WATCH_SECONDS)
+        finally:
+            self.stop()
+            for thread in loops:
+                thread.join()
+            self._close()
+
+    def run_once(self) -> dict[str, EngineError]:
+        """One pass over everything: what is due is done; the models that failed."""
+        try:
+            self.look()
+            failed = dict(self.delivery.run_once())
+            failed |= self.training.run_once()
+            self.look()
+            return failed | self.delivery.run_once()
+        finally:
+            self._close()
+
+    def stop(self) -> None:
+        """Let the running steps finish, and begin nothing more."""
+        self._stop.set()
+        self.training.stop()
+        self.delivery.stop()
+
+    def kill(self) -> None:
+        """End the running steps at once; the next start goes on from there."""
+        self.stop()
+        for kill in list(self._kills):
+            kill()
+
+    def _close(self) -> None:
+        self._leases.close()
+        self._workspace.registry.close()
+
+    # ── what wakes whom ────────────────────────────────────────────────────────────────────────────────────
+
+    def look(self) -> None:
+        """Look at what may have changed, and wake whoever it concerns."""
+        changed = self._specs.read()
+        self.training.keep(self._specs.documents)
+        self.training.wake(changed)
+        store = self._workspace.store
+        try:
+            self.training.wake({event.model for event in store.pending()})
+            rollouts = store.open_rollouts()
+            self.delivery.keep({*rollouts, *store.unmirrored()})
+            self._say_what_ended(rollouts)
+        except EngineError as error:
+            self._note(Note("", "error", error.message, error.remedy, grave=True))
+
+    def _say_what_ended(self, rollouts: Mapping[str, Rollout]) -> None:
+        """A rollout that is over, whoever ended it: the model's triggers may look at another champion now."""
+        for model, before in self._rollouts.items():
+            if model in rollouts and rollouts[model].number == before.number:
+                continue
+            ended = next(
+                (each for each in self._workspace.store.rollouts(model, 5) if each.number == before.number), None
+            )
+            if ended is not None:
+                text = f"version {ended.candidate}, {ended.strategy.name} {ended.phase.value}: {ended.reason}"
+                self._note(Note(model, "rollout", text, grave=ended.phase.value == "aborted"))
+            self.training.wake([model])
+        self._rollouts = dict(rollouts)
+
+    # ── one model ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _windows_of(self, _model: str, _document: Mapping[str, Any]) -> Sequence[Window]:
+        return ()
+
+    def _failed(self, model: str, error: EngineError, times: int) -> None:
+        """Say it the first time, and then each time that it has failed twice as often."""
+        if times & (times - 1) == 0:
+            again = f" ({times} times in a row)" if times > 1 else ""
+            self._note(Note(model, "error", f"{error.message}{again}", error.remedy, grave=True))

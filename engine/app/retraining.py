@@ -1,0 +1,263 @@
+"""One model's pass of the controller: what its spec says now, what its triggers say, and the retrain that follows.
+
+A spec or code that changed is applied at once, to the data of the last snapshot. New data is taken when a trigger is
+due. What was due is recorded before anything is done about it, and settled afterwards: a controller that dies in
+between, or another one, finds it open and goes on with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import kinds
+from engine.app.applying import apply
+from engine.app.documents import SpecDocument
+from engine.app.facts import gather
+from engine.app.planning import Planned, plan, stat_of
+from engine.app.workspace import Workspace
+from engine.core.plan import Request
+from engine.core.records import Aftermath, Lease, Run, RunStatus, TriggerEvaluation
+from engine.errors import LockedError, TransientError
+from engine.failpoints import failpoint
+from engine.runtime.deliver import Again, Done, Reconciled
+from engine.runtime.events import Event
+from engine.triggers import group
+from engine.triggers.decision import Due, Held, NotDue, Outcome, moment, text_of
+from engine.triggers.evaluation import judged_of, record_of
+from engine.triggers.facts import Window
+
+if TYPE_CHECKING:
+    from engine.runtime.apply import Result
+    from engine.runtime.leases import LeaseKeeper
+
+BUSY_SECONDS = 5.0
+"""When to look again at a model that somebody else holds."""
+LONGEST_SECONDS = 3600.0
+"""When to look again at the latest: whatever happens is noticed earlier, this only makes good for what was not."""
+KEPT_SECONDS = 3600.0
+"""An evaluation that says what the last one said is recorded again after so long."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that happened to a model, for the log and for alerts. `kind`: what it is about."""
+
+    model: str
+    kind: str  # run, trigger, rollout, breach, error
+    text: str
+    remedy: str = ""
+    grave: bool = False  # somebody should look
+
+
+@dataclass
+class Retraining:
+    """Passes over models. `spec_of` gives the document of a model as its file says now."""
+
+    workspace: Workspace
+    leases: LeaseKeeper
+    spec_of: Callable[[str], SpecDocument]
+    windows_of: Callable[[str, Mapping[str, Any]], Sequence[Window]]
+    variables: Mapping[str, str]
+    note: Callable[[Note], None]
+    tell: Callable[[Event], None]
+    stop: threading.Event
+    on_kill: Callable[[Callable[[], None]], None]
+    clock: Callable[[], datetime]
+    jobs: int
+    _settled: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = field(default_factory=dict)
+
+    def reconcile(self, model: str) -> Reconciled:
+        """One pass. Raises TransientError and StateError for what is worth another try."""
+        spec = self.spec_of(model)
+        try:
+            pending = self._open_evaluation(model)
+            if pending is not None:
+                return self._retrain(spec, pending)
+            if not self._as_applied(spec):
+                self._apply_changes(spec)
+            return self._ask_triggers(spec)
+        except LockedError as error:
+            return Again(BUSY_SECONDS, error.message)
+
+    # ── what the spec says ─────────────────────────────────────────────────────────────────────────────────
+
+    def _as_applied(self, spec: SpecDocument) -> bool:
+        """Whether neither the spec nor the code behind it has changed since the last pass that looked."""
+        key, watched = self._settled.get(spec.document["name"], ("", ()))
+        return key == spec.key and all(stat_of(path) == before for path, before in watched)
+
+    def _apply_changes(self, spec: SpecDocument) -> None:
+        """Bring the model where its spec wants it, on the data of the last snapshot."""
+        name = spec.document["name"]
+        planned = self._plan(spec, Request(keep_data=True))
+        watched = tuple((path, stat_of(path)) for path in planned.models[name].world.watched)
+        if planned.plan.changes:
+            result = self._carry_out(planned, "the spec or its code changed")
+            self._refuse_transient(result)
+            self._say(result, "")
+        self._settled[name] = (spec.key, watched)
+
+    # ── what the triggers say ──────────────────────────────────────────────────────────────────────────────
+
+    def _ask_triggers(self, spec: SpecDocument) -> Reconciled:
+        document, now = spec.document, self.clock()
+        name, block = document["name"], document["retrain_trigger"]
+        facts = gather(self.workspace, document, now, self.windows_of(name, document))
+        judged = group.evaluate(block, facts, kinds.TRIGGERS)
+        evaluation = record_of(judged, facts)
+        if isinstance(judged.outcome, Due):
+            with self._hold(name) as lease:
+                stored = self.workspace.store.record(lease, evaluation)
+                failpoint("trigger.recorded")
+                self._take_up(lease, stored)
+            self.note(Note(name, "trigger", text_of(judged.outcome)))
+            return self._retrain(spec, stored)
+        self._keep(name, evaluation, now)
+        said = text_of(judged.outcome)
+        if isinstance(judged.outcome, NotDue) and block is None:
+            return Done(said)
+        return Again(_seconds_until(judged.outcome, now), said)
+
+    def _keep(self, name: str, evaluation: TriggerEvaluation, now: datetime) -> None:
+        """Record it, unless the newest record says the same and is not old."""
+        newest = next(iter(self.workspace.store.evaluations(name, 1)), None)
+        fresh = newest is not None and now - moment(newest.last_at) < timedelta(seconds=KEPT_SECONDS)
+        if newest is not None and fresh and newest.signature == evaluation.signature:
+            return
+        with self._hold(name) as lease:
+            self.workspace.store.record(lease, evaluation)
+
+    def _take_up(self, lease: Lease, evaluation: TriggerEvaluation) -> None:
+        """Mark the events that made it due as handled; those that a dead controller had marked are so already."""
+        outcome = judged_of(evaluation).outcome
+        waiting = {event.id for event in self.workspace.store.pending(evaluation.model)}
+        ids = [event for event in outcome.events if event in waiting] if isinstance(outcome, Due) else []
+        if ids:
+            self.workspace.store.handle(lease, ids, f"evaluation {evaluation.sequence}")
+        failpoint("trigger.taken_up")
+
+    def _open_evaluation(self, model: str) -> TriggerEvaluation | None:
+        """The evaluation that was due and is not settled yet."""
+        newest = next(iter(self.workspace.store.evaluations(model, 1, due_only=True)), None)
+        return newest if newest is not None and newest.aftermath is None else None
+
+    # ── the retrain ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _retrain(self, spec: SpecDocument, evaluation: TriggerEvaluation) -> Reconciled:
+        """Take new data, train if there is something new, settle the evaluation. May be begun again at any point."""
+        name = spec.document["name"]
+        due = judged_of(evaluation).outcome
+        assert isinstance(due, Due)
+        with self._hold(name) as lease:
+            self._take_up(lease, evaluation)
+        run = self._run_since(name, evaluation)
+        if due.force and run is None and self.workspace.store.models([name])[name].latest.get("train"):
+            self.workspace.store.taint(name, "train", actor=f"trigger {due.trigger}")
+        planned = self._plan(spec, Request())
+        if run is None and planned.models[name].world.observations.contents["data"] is None:
+            planned = self._plan(spec, Request(replace=frozenset({"snapshot"})))  # only reading tells what is new
+        if planned.plan.changes:
+            result = self._carry_out(planned, f"{due.trigger}: {due.reason}")
+            self._refuse_transient(result)
+            self._say(result, f"{due.trigger}: {due.reason}")
+            aftermath, run_id = self._aftermath(name, result.run_id, result.status), result.run_id
+        elif run is not None:
+            aftermath, run_id = self._aftermath(name, run.run_id, run.status), run.run_id
+        else:
+            aftermath, run_id = Aftermath.NOTHING_NEW, ""
+        if aftermath is Aftermath.NOTHING_NEW:
+            self.note(_nothing_new(name, due))
+        failpoint("trigger.settle")
+        with self._hold(name) as lease:
+            if self._open_evaluation(name) is not None:  # else another controller has done so
+                self.workspace.store.settle(lease, evaluation.sequence, aftermath, run_id)
+        return Again(0.0, f"retrained: {aftermath.value}")
+
+    def _aftermath(self, name: str, run_id: str, status: RunStatus) -> Aftermath:
+        if status is RunStatus.STOPPED:
+            return Aftermath.STOPPED
+        if status is not RunStatus.DONE:
+            return Aftermath.FAILED
+        trained = self.workspace.store.models([name])[name].latest.get("train")
+        return Aftermath.RELEASED if trained is not None and trained.run_id == run_id else Aftermath.NOTHING_NEW
+
+    def _run_since(self, name: str, evaluation: TriggerEvaluation) -> Run | None:
+        """The run that ended since this was due: of a controller that died before it could say so."""
+        newest = next(iter(self.workspace.store.runs(name, 1)), None)
+        ended = newest is not None and newest.status in (RunStatus.DONE, RunStatus.STOPPED)
+        return newest if newest is not None and ended and newest.started_at >= evaluation.first_at else None
+
+    # ── means ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _plan(self, spec: SpecDocument, request: Request) -> Planned:
+        """By a workspace of its own: this thread's connection, and the registry's process, end with it."""
+        own = replace(self.workspace)
+        try:
+            file = Path(spec.file) if Path(spec.file).is_absolute() else self.workspace.root / spec.file
+            return plan(own, [file], variables=self.variables, request=request, clock=self.clock)
+        finally:
+            _close(own)
+
+    def _carry_out(self, planned: Planned, because: str) -> Result:
+        own = replace(self.workspace)
+        try:
+            [result] = apply(
+                own,
+                planned,
+                tell=self.tell,
+                stop=self.stop,
+                on_kill=self.on_kill,
+                jobs=self.jobs,
+                because=because,
+            )
+        finally:
+            _close(own)
+        if isinstance(result.error, LockedError):
+            raise result.error
+        return result
+
+    def _refuse_transient(self, result: Result) -> None:
+        """Raise what the loop shall try again; anything else would fail again unchanged, and is left as it is."""
+        if isinstance(result.error, TransientError):
+            raise result.error
+        if result.status is RunStatus.CANCELLED:
+            raise TransientError(f"{result.model}: the run was stopped", remedy="It goes on when engine starts again.")
+
+    def _say(self, result: Result, because: str) -> None:
+        after = f" ({because})" if because else ""
+        if result.status is RunStatus.DONE:
+            self.note(Note(result.model, "run", f"run {result.run_id} done{after}"))
+        else:
+            remedy = result.error.remedy if result.error is not None else f"engine show {result.run_id}"
+            text = f"run {result.run_id} {result.status.value}{after}: {result.message}"
+            self.note(Note(result.model, "run", text, remedy, grave=True))
+
+    @contextmanager
+    def _hold(self, model: str) -> Iterator[Lease]:
+        with self.leases.hold(model, lost=lambda: None) as lease:
+            yield lease
+
+
+def _nothing_new(name: str, due: Due) -> Note:
+    """Somebody should know when the world has changed and there is nothing to learn from."""
+    alarming = due.trigger in ("drift", "performance") or "drift" in due.reason or "performance" in due.reason
+    return Note(name, "trigger", f"due, nothing new to train on ({due.reason})", grave=alarming)
+
+
+def _close(workspace: Workspace) -> None:
+    for adapter in ("reader", "store"):
+        if adapter in vars(workspace):  # made when it was asked for
+            vars(workspace)[adapter].close()
+
+
+def _seconds_until(outcome: Outcome, now: datetime) -> float:
+    at = outcome.until if isinstance(outcome, Held) else outcome.next_at if isinstance(outcome, NotDue) else None
+    if at is None:
+        return LONGEST_SECONDS
+    return min(LONGEST_SECONDS, max(0.05, (at - now).total_seconds()))
