@@ -50,6 +50,20 @@ def rolling(projects: Path, made_once: Callable[[str, Callable[[Path], object]],
     return made_once("crash-rollouts", make)
 
 
+@pytest.fixture(scope="session")
+def climbing(rolling: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """The project in which version 2 is to take over by a canary of three stages, each passed by few requests."""
+
+    def make(shared: Path) -> None:
+        one = copy_of(Life(rolling / "candidate"), shared / "project")
+        analysis = "{guardrails: [errors], min_requests: 10, max_error_rate: 50%}"
+        canary = f"{{strategy: canary, steps: [10%, 25%, 50%, 100%], analysis: {analysis}}}"
+        one.edit("{strategy: blue_green}", canary)
+        one.settle()
+
+    return made_once("crash-climbing", make) / "project"
+
+
 @pytest.fixture
 def life(projects: Path, tmp_path: Path) -> Callable[..., Life]:
     """Makes a copy of a project."""

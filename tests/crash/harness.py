@@ -212,6 +212,11 @@ class Life:
             "registry": self._registry([release.key for release in releases]),
         }
 
+    def registry_aliases(self) -> list[Any]:
+        """What MLflow's aliases say: model, alias, version."""
+        with closing(sqlite3.connect(self.home / "mlflow.db")) as connection:
+            return connection.execute("SELECT name, alias, version FROM registered_model_aliases").fetchall()
+
     def _registry(self, keys: Sequence[str]) -> dict[str, Any]:
         with closing(sqlite3.connect(self.home / "mlflow.db")) as connection:
 
@@ -228,7 +233,7 @@ class Life:
                 "runs": rows("SELECT status, lifecycle_stage FROM runs"),
                 "models": rows("SELECT count(*) FROM logged_models"),
                 "versions": rows("SELECT name, version, status FROM model_versions"),
-                "aliases": rows("SELECT name, alias, version FROM registered_model_aliases"),
+                "aliases": self.registry_aliases(),
                 "metrics": rows("SELECT key, value FROM metrics ORDER BY key"),
                 "params": rows("SELECT key, value FROM params ORDER BY key"),
             }

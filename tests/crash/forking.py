@@ -1,0 +1,88 @@
+"""Commands run in forks of a process that has imported the program: the real thing, without the second of imports.
+
+So most of a command's short life is work, and a kill at a random moment hits that. Each fork is a process of its own,
+leads its own session, and has its own count of failpoints' hits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+_SERVER = """
+import json, os, sys
+import engine.cli.entry, engine.app.delivering, engine.runtime.deliver, engine.runtime.leases
+import engine.adapters.state.store, engine.adapters.registries.mlflow, engine.strategies.assess
+import engine.kinds, engine.serving.evidence_file, engine.stats.error_process, engine.stats.sample_ratio, numpy
+engine.kinds.JUDGES["canary"]
+for line in sys.stdin:
+    asked = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.environ.update(asked["environment"])
+        os.chdir(asked["folder"])
+        out = os.open(asked["printed"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number in (1, 2):
+            os.dup2(out, number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        code = engine.cli.entry.run(asked["arguments"])
+        sys.stdout.flush()
+        os._exit(code)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+class Forks:
+    """Runs one command after the other; each may be killed while it runs."""
+
+    def __init__(self, folder: Path, printed: Path) -> None:
+        self._folder, self._printed = folder, printed
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._pid = 0
+
+    def start(self, *arguments: str, environment: Mapping[str, str]) -> None:
+        """Start a command; the one before must have been waited for."""
+        assert self._server.stdin is not None
+        asked = {
+            "arguments": arguments,
+            "folder": str(self._folder),
+            "printed": str(self._printed),
+            "environment": dict(environment),
+        }
+        self._server.stdin.write(json.dumps(asked) + "\n")
+        self._server.stdin.flush()
+        self._pid = self._number()
+
+    def kill(self) -> None:
+        """SIGKILL, to the command alone; perhaps it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Its exit code; negative ones are signals."""
+        return self._number()
+
+    def text(self) -> str:
+        """What it printed."""
+        return self._printed.read_text(errors="replace")
+
+    def close(self) -> None:
+        """End the server."""
+        for pipe in (self._server.stdin, self._server.stdout):
+            assert pipe is not None
+            pipe.close()
+        self._server.wait(60)
+
+    def _number(self) -> int:
+        assert self._server.stdout is not None
+        return int(self._server.stdout.readline())
