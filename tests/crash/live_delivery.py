@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from harness import ENGINE, Life
@@ -134,7 +133,9 @@ class Served:
         while not self._over.wait(PAUSE):
             row = {"a": chance.gauss(0, 1), "b": chance.gauss(0, 1), "c": chance.choice("xyz")}
             try:
-                connection.request("POST", "/v1/models/tiny/predict", json.dumps(row), {"content-type": "application/json"})
+                connection.request(
+                    "POST", "/v1/models/tiny/predict", json.dumps(row), {"content-type": "application/json"}
+                )
                 response = connection.getresponse()
                 body = response.read()
                 if response.status == 200:
@@ -156,5 +157,3 @@ def served(life: Life) -> Iterator[Served]:
         yield found
     finally:
         found.close()
-
-

@@ -1,9 +1,9 @@
 """Whoever carries rollouts on is killed, again and again, while a gateway serves them to clients who never pause.
 
-Each rollout is one of three stories: it climbs to the end, is sent away by hand at some stage, or is promoted by hand at
-some stage; then version 1 is brought back and the candidate is tried again. All commands are killed, at named places and
-at random moments. After every death the state must be sound and say what its rollout says; in the end, each rollout must
-have gone exactly the way that it goes when nobody is killed. Model processes are killed meanwhile, too.
+Each rollout is one of three stories: it climbs to the end, is sent away by hand at some stage, or is promoted by hand
+at some stage; then version 1 is brought back and the candidate is tried again. All commands are killed, at named places
+and at random moments. After every death the state must be sound and say what its rollout says; in the end, each rollout
+must have gone exactly the way that it goes when nobody is killed. Model processes are killed meanwhile, too.
 
 `ENGINE_SOAK=1` kills a thousand times, in four lives.
 """
@@ -161,8 +161,7 @@ class World:
         events = [
             (each["stage"], each["phase"])
             for event in reader.audit()
-            if event.event.startswith("rollout")
-            and (each := event.details["rollout"])["number"] == rollout.number  # type: ignore[index, call-overload]
+            if event.event.startswith("rollout") and (each := event.details["rollout"])["number"] == rollout.number  # type: ignore[index, call-overload]
         ]
         reader.close()
         assert events == way(name, stage), (name, stage)
@@ -206,7 +205,7 @@ def test_killed_again_and_again_under_load(world: World, seed: int, record_prope
     world.gateway.check()
     assert min(world.gateway.answered[version] for version in (1, 2)) > 0
     record_property("deaths", dict(world.deaths))
-    record_property("rollouts", Counter(name for name, _ in world.stories))
+    record_property("rollouts", dict(Counter(name for name, _ in world.stories)))
     record_property("answered", dict(world.gateway.answered))
     assert not SOAK or {point.partition("@")[0] for point in POINTS} <= world.deaths.keys()
     print(world.deaths, Counter(name for name, _ in world.stories), world.gateway.answered, flush=True)

@@ -180,6 +180,26 @@ def test_aliases_follow_what_changed_while_they_were_set(world: World) -> None:
     assert world.store.unmirrored() == {}
 
 
+def test_aliases_are_told_again_after_a_change_and_its_reverse(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who moved the aliases died before that was noted, and the endpoint is again what they were made to say before."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    world.delivery.mirror("churn")
+    world.delivery.roll_back("churn", 3, "complaints")
+    with monkeypatch.context() as died:
+        died.setattr(SqlStateStore, "set_mirrored", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.delivery.mirror("churn")
+    assert world.registry.there == {"churn": {"champion": 3, "challenger": None}}
+    world.delivery.roll_back("churn", 1, "or rather not")
+    world.delivery.retry("churn")
+    assert world.endpoint.candidate == 2
+    world.delivery.mirror("churn")
+    assert world.registry.there == {"churn": {"champion": 1, "challenger": 2}}
+
+
 def test_wishes(world: World) -> None:
     wish = world.delivery.wish
     paused = wish("churn", lambda rollout, _: rollouts.wish_pause(rollout, "ana")).rollout

@@ -317,6 +317,10 @@ def swap_endpoint(tx: Transaction, before: Endpoint, after: Endpoint) -> bool:
     if after == before:
         return False
     tx.execute(_SET_ENDPOINT, vars(after))
+    if (after.stable, after.candidate) != (before.stable, before.candidate):
+        # Not left as they are: aliases may have been moved by somebody who died before that was noted, and an endpoint
+        # that comes back to what they said earlier would pass for mirrored.
+        tx.execute("UPDATE endpoints SET champion = NULL, challenger = NULL WHERE model = :model", vars(after))
     return True
 
 

@@ -165,7 +165,8 @@ releases = Table(
     CheckConstraint("version >= 1", name="version"),
 )
 
-# `champion` and `challenger` are what the registry's aliases were last made to say: no part of the endpoint itself.
+# `champion` and `challenger` are what the registry's aliases were made to say since the releases last changed: no part
+# of the endpoint itself.
 endpoints = Table(
     "endpoints",
     metadata,
