@@ -37,7 +37,10 @@ class CronError(ValueError):
 
 @dataclass(frozen=True)
 class Cron:
-    """A checked expression. `rhythmic`: `*` in minute or hour. `either_day`: day of month or weekday, either."""
+    """A checked expression, as plain numbers. `rhythmic`: minute or hour begins with `*`.
+
+    `either_day`: neither day of month nor weekday begins with `*`, so that either is enough; else both have to hold.
+    """
 
     expression: str
     rhythmic: bool
@@ -54,14 +57,27 @@ def parse_cron(text: str) -> Cron:
     if len(fields) != 5:
         raise CronError(f'"{text}" has {len(fields)} fields, not five', _EXAMPLE)
     values = [_values(field, index) for index, field in enumerate(fields)]
-    restricted = [field != "*" for field in fields]
-    if not restricted[4] and not any(day <= _LONGEST[month - 1] for month in values[3] for day in values[2]):
+    either_day = not fields[2].startswith("*") and not fields[4].startswith("*")  # cron(5): by its first character
+    if not either_day and not any(day <= _LONGEST[month - 1] for month in values[3] for day in values[2]):
         raise CronError(f'"{text}" never fires: no such month has such a day', "Choose a day that exists.")
     return Cron(
-        " ".join(fields).lower(),
+        _plain(values, either_day),
         fields[0].startswith("*") or fields[1].startswith("*"),
-        restricted[2] and restricted[4],
+        either_day,
     )
+
+
+def _plain(values: list[set[int]], either_day: bool) -> str:
+    """The expression as plain numbers: libraries disagree about `1-1` of a weekday, and about `0-6` beside a day."""
+    numbers = [*values[:4], {value % 7 for value in values[4]}]
+    sizes = (60, 24, 31, 12, 7)
+    texts = [
+        "*" if len(found) == size else ",".join(map(str, sorted(found)))
+        for found, size in zip(numbers, sizes, strict=True)
+    ]
+    if either_day and "*" in (texts[2], texts[4]):
+        texts[2] = texts[4] = "*"  # every day is one of either
+    return " ".join(texts)
 
 
 def _values(field: str, index: int) -> set[int]:

@@ -125,5 +125,5 @@ def _next_wall(cron: Cron, wall: datetime) -> datetime:
     """The next match after a naive wall-clock time."""
     from croniter import croniter
 
-    found: datetime = croniter(cron.expression, wall, ret_type=datetime).get_next()
+    found: datetime = croniter(cron.expression, wall, ret_type=datetime, day_or=cron.either_day).get_next()
     return found
