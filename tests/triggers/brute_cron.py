@@ -65,15 +65,24 @@ class BruteCron:
 
     def fires(self, start: datetime, end: datetime) -> list[datetime]:
         """Every moment (UTC) in [start, end) at which it runs; `start` must not be within a day of a change."""
-        shown = walls(self.zone, minute_of(start), minute_of(end))
+        return [moment_of(minute) for minute in self.run_minutes(start, end)]
+
+    def run_minutes(self, start: datetime, end: datetime) -> list[int]:
+        """The same as minutes since 1970."""
+        first, last = minute_of(start), minute_of(end)
+        if not any(self.day_matches(day) for day in range(first // 1440 - 1, last // 1440 + 2)):
+            return []
+        shown = walls(self.zone, first, last)
         if self.fields[0].startswith("*") or self.fields[1].startswith("*"):
-            return [moment_of(minute) for minute, wall in shown if self.matches(wall)]
+            return [minute for minute, wall in shown if self.matches(wall)]
         runs = set()
         latest = shown[0][1] - 1  # the latest wall-clock minute that was shown or jumped
         for minute, wall in shown:
-            runs |= {minute for due in range(latest + 1, wall + 1) if self.matches(due)}
-            latest = max(latest, wall)
-        return [moment_of(minute) for minute in sorted(runs)]
+            if wall > latest:
+                if any(self.matches(due) for due in range(latest + 1, wall + 1)):
+                    runs.add(minute)
+                latest = wall
+        return sorted(runs)
 
 
 def minute_of(at: datetime) -> int:
