@@ -57,6 +57,13 @@ def project_stores(workspace: Workspace) -> Mapping[str, str]:
     return stores
 
 
+def project_webhooks(workspace: Workspace) -> Mapping[str, str]:
+    """What `webhooks` in `engine.yaml` says, references unresolved. Raises SpecError, UsageError."""
+    from engine.spec.project import load_project
+
+    return load_project(workspace.project_text, PROJECT_FILE).webhooks_of(workspace.environment)
+
+
 def spec_keys(workspace: Workspace, texts: Mapping[str, bytes], variables: Mapping[str, str]) -> dict[str, str]:
     """The key of each text, by file."""
     project = digest_bytes(workspace.project_text or b"")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.app.tokens import token_file
 from engine.app.workspace import Workspace
@@ -15,20 +17,48 @@ from engine.serving.pool import ModelFiles
 from engine.serving.settings import Settings
 from engine.serving.tokens import Door, Purpose
 
+if TYPE_CHECKING:
+    from engine.serving.control import Control
+
 FOLDER = "serving"
 _ALL = 1_000_000_000  # a limit that is none
 _WHAT = {Purpose.PREDICT: "predictions", Purpose.CONTROL: "control"}
 
 
-def serve(workspace: Workspace, settings: Settings, *, insecure: bool, announce: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class ControlAt:
+    """Where control is listened for beside the gateway; `announce` is called with the address."""
+
+    settings: Settings
+    announce: Callable[[str], None] = lambda _: None
+
+
+def serve(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    insecure: bool,
+    announce: Callable[[str], None],
+    control: ControlAt | None = None,
+) -> None:
     """Serve the project's endpoints until SIGTERM. Raises UsageError for an address that is not safe."""
     from engine.serving.service import serve as serve_truth
 
     door = door_of(workspace, Purpose.PREDICT, settings, insecure=insecure)
+    beside = [] if control is None else [control_beside(workspace, control, insecure=insecure)]
     workspace.prepare_home()
     folder = serving_folder(workspace)
     folder.mkdir(exist_ok=True, mode=0o700)
-    serve_truth(StateTruth(workspace), settings, folder, announce, door)
+    serve_truth(StateTruth(workspace), settings, folder, announce, door, beside)
+
+
+def control_beside(workspace: Workspace, control: ControlAt, *, insecure: bool) -> Control:
+    """The control listener, to be started and stopped with the process. Raises UsageError for one that is not safe."""
+    from engine.app.controlling import control_of
+
+    door = door_of(workspace, Purpose.CONTROL, control.settings, insecure=insecure)
+    assert door is not None  # control always asks
+    return control_of(workspace, control.settings, door, control.announce)
 
 
 def serving_folder(workspace: Workspace) -> Path:

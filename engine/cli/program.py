@@ -39,6 +39,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "releases": "Show which release served when, and why.",
         "rollback": "Serve the release that was stable before, at once.",
         "reconcile": "Carry every rollout on by one pass.",
+        "trigger": "Ask for a retrain of a model.",
         "promote": "Make a model's candidate the stable release.",
         "abort": "Send a model's candidate away.",
     },

@@ -19,6 +19,16 @@ import httptools
 
 from engine.serving.settings import Settings
 
+_SIGNED = frozenset(
+    {
+        b"x-hub-signature-256",
+        b"x-github-delivery",
+        b"x-github-event",
+        b"x-engine-timestamp",
+        b"x-engine-delivery",
+        b"x-engine-event",
+    }
+)
 KEPT = frozenset(
     {
         b"host",
@@ -31,16 +41,18 @@ KEPT = frozenset(
         b"x-routing-key",
         b"x-engine-release",
         b"inference-header-content-length",
+        *_SIGNED,
     }
 )
-_ONCE = frozenset({b"host", b"authorization", b"x-routing-key", b"x-engine-release"})
+_ONCE = frozenset({b"host", b"authorization", b"x-routing-key", b"x-engine-release"}) | _SIGNED
 _NOT_AGAIN = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})  # the last was obeyed already
 _REASONS: Mapping[int, str] = {
-    100: "Continue", 200: "OK", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
-    404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
-    413: "Content Too Large", 415: "Unsupported Media Type", 421: "Misdirected Request", 422: "Unprocessable Content",
-    429: "Too Many Requests", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
-    501: "Not Implemented", 503: "Service Unavailable", 504: "Gateway Timeout",
+    100: "Continue", 200: "OK", 202: "Accepted", 204: "No Content",
+    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    408: "Request Timeout", 409: "Conflict", 411: "Length Required", 413: "Content Too Large",
+    415: "Unsupported Media Type", 421: "Misdirected Request", 422: "Unprocessable Content", 423: "Locked",
+    429: "Too Many Requests", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 501: "Not Implemented", 503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
 _log = logging.getLogger("engine.serving")
 _LINGER_SECONDS = 1.0

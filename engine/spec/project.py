@@ -1,4 +1,4 @@
-"""`engine.yaml`, the project's own file: defaults, models, environments and stores.
+"""`engine.yaml`, the project's own file: defaults, models, environments, stores and webhooks.
 
 Its model_spec-shaped parts are layers of every spec; they are checked as part of the spec that they end up in.
 Stores are URLs or paths, and may hold `${env:NAME}` and `${file:PATH}`, which are resolved where they are used.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from engine.errors import Diagnostic, SpecError, UsageError
-from engine.spec.references import malformed_references, replace_variables
+from engine.spec.references import is_reference, malformed_references, replace_variables
 from engine.spec.yaml_tree import Node, parse_tree
 
 STORES: Mapping[str, str] = {
@@ -19,7 +19,10 @@ STORES: Mapping[str, str] = {
     "mlflow": "MLflow's tracking server, as its URL. A SQLite file, `.engine/mlflow.db`, if left out.",
     "registry": "MLflow's model registry, as its URL. That of the tracking server if left out.",
 }
-_TOP = ("defaults", "models", "environments", "stores")
+WEBHOOKS: Mapping[str, str] = {
+    "secret": "What deliveries to `/hooks/NAME` are signed with, as `${env:NAME}` or `${file:PATH}`.",
+}
+_TOP = ("defaults", "models", "environments", "stores", "webhooks")
 _LATER = ("policies",)
 
 
@@ -30,6 +33,7 @@ class Environment:
     overrides: Node | None = None
     models: Mapping[str, Node] = field(default_factory=dict)
     stores: Mapping[str, Node] = field(default_factory=dict)
+    webhooks: Mapping[str, Node] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Project:
     models: Mapping[str, Node] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
     stores: Mapping[str, Node] = field(default_factory=dict)
+    webhooks: Mapping[str, Node] = field(default_factory=dict)
 
     def below(self, model: str) -> list[Node]:
         """The layers under the spec of a model, lowest first."""
@@ -79,6 +84,11 @@ class Project:
             raise SpecError(mistakes)
         return result
 
+    def webhooks_of(self, environment: str | None) -> dict[str, str]:
+        """What `webhooks` says, references unresolved."""
+        nodes = {**self.webhooks, **(self.environment(environment).webhooks if environment else {})}
+        return {name: str(node.value) for name, node in nodes.items()}
+
 
 def load_project(text: bytes | None, file: str = "engine.yaml") -> Project:
     """Read engine.yaml (None or an empty file: there is none). Raises SpecError with every mistake found."""
@@ -117,14 +127,16 @@ class _ProjectReader:
                 for name, node in self._mapping(fields.get("environments"), "environments").items()
             },
             self._stores(fields.get("stores"), "stores"),
+            self._webhooks(fields.get("webhooks"), "webhooks"),
         )
 
     def _environment(self, node: Node, where: str) -> Environment:
-        self._keys(node, ("overrides", "models", "stores"), where)
+        self._keys(node, ("overrides", "models", "stores", "webhooks"), where)
         return Environment(
             self._layer(node.fields.get("overrides"), f"{where}.overrides"),
             self._layers(node.fields.get("models"), f"{where}.models"),
             self._stores(node.fields.get("stores"), f"{where}.stores"),
+            self._webhooks(node.fields.get("webhooks"), f"{where}.webhooks"),
         )
 
     def _layer(self, node: Node | None, where: str) -> Node | None:
@@ -167,6 +179,20 @@ class _ProjectReader:
                 "Keep secrets out of the file: write ${env:NAME} for it.",
                 value=True,
             )
+
+    def _webhooks(self, node: Node | None, where: str) -> dict[str, Node]:
+        found = self._mapping(node, where)
+        if node is not None:
+            self._keys(node, tuple(WEBHOOKS), where)
+        for name, child in found.items():
+            if not isinstance(child.value, str) or not is_reference(child.value):
+                self._say(
+                    child,
+                    f"{where}.{name} is not a reference to a secret",
+                    "Keep it out of the file: write ${env:NAME} or ${file:PATH}.",
+                    value=True,
+                )
+        return found
 
     def _mapping(self, node: Node | None, where: str) -> dict[str, Node]:
         return dict(node.fields) if node is not None and self._is_mapping(node, where) else {}

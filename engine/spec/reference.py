@@ -182,9 +182,13 @@ def _project(kinds: Kinds) -> str:
         *((name, about) for name, about in schema["properties"].items()),
         *((f"environments.<name>.{name}", about) for name, about in environments.items()),
     ]
-    stores = schema["definitions"]["Stores"]["description"]
-    texts = (_row(f"`{name}`", about.get("description", stores)) for name, about in rows)
+    texts = (_row(f"`{name}`", _about(about, schema["definitions"])) for name, about in rows)
     return "\n".join(["| key | |", "|---|---|", *texts])
+
+
+def _about(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    described = field if "description" in field else definitions[field["$ref"].rpartition("/")[2]]
+    return str(described["description"])
 
 
 def _resolved(kinds: Kinds) -> str:

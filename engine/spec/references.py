@@ -34,6 +34,11 @@ def list_references(value: Any) -> tuple[str, ...]:
     return tuple(sorted(set(_references_in(value))))
 
 
+def is_reference(text: str) -> bool:
+    """Whether `text` is one `${env:…}` or `${file:…}` and nothing else."""
+    return _LATER.fullmatch(text) is not None
+
+
 def resolve_reference(text: str, environ: Mapping[str, str], read: Callable[[str], str]) -> str:
     """`text` with its references replaced; raises UsageError for one that cannot be resolved.
 

@@ -17,7 +17,7 @@ from engine.spec.binding import GroupOptions
 from engine.spec.descriptions import describe
 from engine.spec.kinds import Kinds
 from engine.spec.models import ModelSpec
-from engine.spec.project import STORES
+from engine.spec.project import STORES, WEBHOOKS
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
 _LATER = "Not supported yet."
@@ -74,19 +74,30 @@ def project_schema(kinds: Kinds) -> dict[str, Any]:
         },
         "additionalProperties": False,
     }
+    webhooks = {"$ref": "#/definitions/Webhooks"}
+    definitions["Webhooks"] = {
+        "type": "object",
+        "description": "Events from other systems, which ask for a retrain: `secret` is what they are signed with.",
+        "properties": {
+            name: {"description": about, "type": "string", "pattern": r"^\$\{(env|file):[^{}]+\}$"}
+            for name, about in WEBHOOKS.items()
+        },
+        "additionalProperties": False,
+    }
     environment = {
         "type": "object",
         "properties": {
             "overrides": layer | {"description": "Over every spec."},
             "models": layers | {"description": "Over the spec of one model, by its name."},
             "stores": stores,
+            "webhooks": webhooks,
         },
         "additionalProperties": False,
     }
     return {
         "$schema": _DIALECT,
         "title": "engine.yaml",
-        "description": "The project: defaults, models, environments and stores.",
+        "description": "The project: defaults, models, environments, stores and webhooks.",
         "type": "object",
         "properties": {
             "defaults": layer | {"description": "Under every spec."},
@@ -97,6 +108,7 @@ def project_schema(kinds: Kinds) -> dict[str, Any]:
                 "additionalProperties": environment,
             },
             "stores": stores,
+            "webhooks": webhooks,
         },
         "additionalProperties": False,
         "definitions": definitions,

@@ -177,3 +177,32 @@ def test_references_are_resolved_when_asked_for() -> None:
         resolve_reference("${env:PW}", {}, read)
     with pytest.raises(UsageError, match="cannot be read"):
         resolve_reference("${file:/none}", {}, read)
+
+
+def test_webhooks_name_a_secret_and_an_environment_may_have_its_own() -> None:
+    text = b"""
+webhooks: {secret: "${env:HOOK_SECRET}"}
+environments:
+  prod:
+    webhooks: {secret: "${file:/run/secrets/hook}"}
+  test: {}
+"""
+    project = load_project(text)
+    assert [project.webhooks_of(name) for name in (None, "test", "prod")] == [
+        {"secret": "${env:HOOK_SECRET}"},
+        {"secret": "${env:HOOK_SECRET}"},
+        {"secret": "${file:/run/secrets/hook}"},
+    ]
+    assert load_project(None).webhooks_of(None) == {}
+
+
+@pytest.mark.parametrize("value", ["written out", "7", "[]", "{}", "", "a${env:X}", "${env:X}${env:Y}", "${var:x}"])
+def test_a_secret_that_is_written_out_is_refused(value: str) -> None:
+    text = f"webhooks:\n  secret: {value if value in ('7', '[]', '{}', '') else repr(value)}\n"
+    with pytest.raises(SpecError) as caught:
+        load_project(text.encode())
+    [mistake] = caught.value.diagnostics
+    assert mistake.line == 2
+    assert "write ${env:NAME}" in mistake.remedy
+    with pytest.raises(SpecError, match='Did you mean "secret"'):
+        load_project(b"webhooks: {secrt: '${env:X}'}\n")

@@ -18,6 +18,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     examples="""
     engine serve
     engine serve --port 9000 --processes 2
+    engine serve --control-port 8081
     engine serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """,
 )
@@ -35,6 +36,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--log-size", default="5GiB", show_default=True, metavar="SIZE", help="And at most so much of a model.")
 @click.option("--require-token", is_flag=True, help="Ask for a token for predictions on this machine too.")
 @click.option("--token-file", type=_FILE, help="Ask for a token, and take the one in this file too.")
+@click.option(
+    "--control-port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Listen for control there, with a control token; 0 for any free one. Off if left out.",
+)
+@click.option("--control-host", default="127.0.0.1", show_default=True, help="Listen for control at this address.")
 @click.option("--tls-cert", type=_FILE, help="Serve TLS with this certificate (PEM).")
 @click.option("--tls-key", type=_FILE, help="Its key (PEM), if it is in a file of its own.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without a token or TLS.")
@@ -52,13 +60,15 @@ def command(
     log_size: str,
     require_token: bool,
     token_file: Path | None,
+    control_port: int | None,
+    control_host: str,
     tls_cert: Path | None,
     tls_key: Path | None,
     insecure: bool,
 ) -> int:
     """Serve the endpoints: predictions over HTTP from what is live, following every change. Ends with SIGTERM."""
     from engine.app.gateway_process import PARENT
-    from engine.app.serving import serve
+    from engine.app.serving import ControlAt, serve
     from engine.serving.settings import LogSettings
     from engine.serving.settings import Settings as Limits
 
@@ -81,7 +91,13 @@ def command(
     def announce(address: str) -> None:
         click.echo(f"Serving at {scheme}://{address}  (the paths: /docs)")
 
-    serve(settings.workspace(), limits, insecure=insecure, announce=announce)
+    control = None
+    if control_port is not None:
+        from engine.serving.control import control_settings
+
+        where = control_settings(control_host, control_port, limits.certificate, limits.key)
+        control = ControlAt(where, lambda address: click.echo(f"Control at {scheme}://{address}"))
+    serve(settings.workspace(), limits, insecure=insecure, announce=announce, control=control)
     return 0
 
 
