@@ -63,7 +63,8 @@ def _judge(block: Mapping[str, Any], facts: Facts, kinds: Table) -> Judged:
     if name is None:
         return _trigger(block, facts, kinds)
     members = tuple(_judge(member, facts, kinds) for member in block[name])
-    decision = (_any_of if name == "any_of" else _all_of)(members)
+    alone = len(members) == 1  # then the group has nothing to add
+    decision = members[0].outcome if alone else (_any_of if name == "any_of" else _all_of)(members)
     return Judged(key_of(block), _held_back(block, decision, facts), members)
 
 

@@ -80,7 +80,9 @@ def evaluate(block: Mapping[str, Any], facts: Facts) -> Decision:
         if not missed:
             return _not_due(following, late, details, f"{count} missed, skipped; ")
     first = f"was due {spoken(missed[0] + late)}"
-    others = f", and {'at least ' if more else ''}{len(missed) - 1} times since" if len(missed) > 1 else ""
+    since_then = len(missed) - 1
+    times = f"{'at least ' if more else ''}{since_then} {'time' if since_then == 1 else 'times'}"
+    others = f", and {times} since" if since_then else ""
     return Due("scheduled", f"{first}{others}", details, (), block["force"])
 
 
