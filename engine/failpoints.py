@@ -45,6 +45,8 @@ FAILPOINTS: dict[str, str] = {
     "trigger.taken_up": "after its events were taken up, before anything is done about it",
     "trigger.settle": "after the retrain, before it is recorded what became of it",
     "run.finish": "before the run is recorded as finished",
+    "monitor.add": "after a window was judged, before its report is kept",
+    "monitor.update": "after labels were taken in, before the report is replaced",
     "lease.release": "before the lease is given back",
     "plan.save": "while a saved plan is written",
 }

@@ -32,6 +32,7 @@ from engine.core.records import (
 from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
+    from engine.core.monitoring import WindowReport
     from engine.core.rollout import Rollout, Seen
 
 # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -188,6 +189,69 @@ class EvaluationStore(Protocol):
 
     def newest_evaluations(self, models: Sequence[str]) -> Mapping[str, TriggerEvaluation]:
         """The newest evaluation of each of these models that has one."""
+
+
+# ── monitoring ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class LoggedPrediction(Protocol):
+    """A row of the prediction log; see `engine.serving.prediction_log_format.Prediction`."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def at(self) -> str: ...
+
+    @property
+    def latency(self) -> float: ...
+
+    @property
+    def features(self) -> Mapping[str, Any] | None: ...
+
+    @property
+    def prediction(self) -> str | float | None: ...
+
+    @property
+    def score(self) -> float | None: ...
+
+    @property
+    def error(self) -> str | None: ...
+
+    @property
+    def actual(self) -> str | float | None: ...
+
+
+class PredictionReader(Protocol):
+    """What the live release was asked and said, with the actual values that are known. Rows in order of their ids."""
+
+    def served(self, model: str, version: int, after: str) -> Iterable[LoggedPrediction]:
+        """What a release answered, or failed, as the stable one, behind the id `after` (empty: from the start)."""
+
+    def between(self, model: str, version: int, first: str, last: str) -> Sequence[LoggedPrediction]:
+        """The same from one id to another, both included; those that are still in the log."""
+
+    def labels(self, model: str, first: str, last: str) -> int:
+        """How many actual values are known of a model's ids from one to another."""
+
+
+class MonitoringStore(Protocol):
+    """Reports of closed windows. Whoever adds a window first has judged it."""
+
+    def add(self, report: WindowReport) -> bool:
+        """Keep a new window's report; False, and nothing changed, if somebody else did before."""
+
+    def update(self, report: WindowReport) -> None:
+        """Replace the report of a window that is not final; one that is final stays as it is."""
+
+    def reports(self, model: str, version: int | None = None, limit: int = 50) -> Sequence[WindowReport]:
+        """Newest first."""
+
+    def pending(self, model: str) -> Sequence[WindowReport]:
+        """Those that are not final, oldest first."""
+
+    def trim(self, model: str, keep: int) -> None:
+        """Delete all but the newest windows of a model."""
 
 
 class PlanStore(Protocol):

@@ -32,6 +32,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "up": "Keep every model as its spec says: serve, watch, retrain.",
         "controller": "The same without a gateway.",
         "serve": "Answer predictions over HTTP from what is live.",
+        "monitor": "Show how the live release does, window by window.",
         "logs": "List predictions with their actual values.",
         "feedback": "Tell what predictions turned out to be.",
         "predict": "Predict a file's rows, or send them as traffic.",

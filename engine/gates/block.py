@@ -6,38 +6,15 @@ stops, `alert` only says so: an advisory gate never decides.
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
-from engine.spec.fields import Block, mistake, show
+from engine.spec.fields import Block, mistake
 from engine.spec.metrics import METRICS, Average
-from engine.spec.units import PERCENT_PATTERN, parse_fraction
 
 DEFAULT_RETRIES = 2
 MAX_RETRIES = 10
-
-
-def _limit(value: Any) -> float:
-    if isinstance(value, str):
-        try:
-            return parse_fraction(value)
-        except ValueError:
-            raise mistake(f"{show(value)} is not a number", "Write it like 0.85 or 85%.") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise mistake(f"{show(value)} is not a finite number", "Write it like 0.85 or 85%.")
-    return float(value)
-
-
-Limit: TypeAlias = Annotated[
-    float,
-    PlainValidator(_limit),
-    WithJsonSchema(
-        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": PERCENT_PATTERN}], "examples": [0.85, "85%"]}
-    ),
-]
-"""A value that a metric is held against, in the metric's own unit; a share may be written `85%`."""
 
 
 class GateBlock(Block):
@@ -64,14 +41,6 @@ class GateBlock(Block):
     def binding(self) -> bool:
         """Whether its verdict decides."""
         return self.on_failure != "alert"
-
-
-def check_limit(metric: str, field: str, limit: float) -> None:
-    """Raise a mistake for a limit that the metric can never be near."""
-    known = METRICS[metric]
-    if not known.contains(limit):
-        meant = f"Did you mean {limit:g}%?" if known.high == 1 and 1 < limit <= 100 else f"Write {known.range_text}."
-        raise mistake(f"{field} {limit:g} is outside the range of {metric} ({known.range_text})", meant)
 
 
 def check_average(metric: str, average: Average | None) -> None:

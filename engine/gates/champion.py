@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from engine.gates.block import GateBlock, Limit, check_average
-from engine.spec.fields import MetricName, mistake
+from engine.gates.block import GateBlock, check_average
+from engine.spec.fields import Limit, MetricName, mistake
 from engine.spec.metrics import Average
 
 

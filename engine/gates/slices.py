@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from engine.gates.block import GateBlock, Limit, check_limit
+from engine.gates.block import GateBlock
 from engine.spec.fields import Block as SpecBlock
-from engine.spec.fields import Column, MetricName
+from engine.spec.fields import Column, Limit, MetricName, check_limit
 
 
 class Slices(SpecBlock):

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from engine.core.verdict import Verdict
-from engine.gates.block import GateBlock, Limit, check_average, check_limit
+from engine.gates.block import GateBlock, check_average
 from engine.gates.result import GateResult, Measured, at_least, at_most, limit_text, measured
-from engine.spec.fields import MetricName, mistake
+from engine.spec.fields import Limit, MetricName, check_limit, mistake
 from engine.spec.metrics import METRICS, Average
 
 

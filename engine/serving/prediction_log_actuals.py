@@ -71,6 +71,17 @@ class Actuals:
             ).fetchall()
         return {id_.hex(): Actual(json.loads(actual), at) for id_, actual, at in found}
 
+    def count(self, model: str, first: str, last: str) -> int:
+        """How many there are of a model's ids from `first` to `last`."""
+        if not self._path.exists():
+            return 0
+        with closing(self._open()) as connection:
+            found = connection.execute(
+                "SELECT count(*) FROM actuals WHERE model = ? AND id BETWEEN ? AND ?",
+                (model, bytes.fromhex(first), bytes.fromhex(last)),
+            ).fetchone()
+        return int(found[0])
+
     def forget(self, model: str, before: int) -> None:
         """Delete those of ids below this one."""
         if not self._path.exists():

@@ -102,6 +102,10 @@ def _metrics_of(spec: ModelSpec, gates: Sequence[dict[str, Any]], root: Node) ->
     if spec.training.tuning and spec.training.tuning.metric:
         tuning = root.fields["training"].fields["tuning"]
         yield spec.training.tuning.metric, tuning.fields.get("metric", tuning)
+    if spec.monitoring and spec.monitoring.metrics:
+        listed = root.fields["monitoring"].fields["metrics"].items
+        for watch, node in zip(spec.monitoring.metrics, listed, strict=False):
+            yield watch.metric, node.fields.get("metric", node)
 
 
 def _names(task: str) -> str:

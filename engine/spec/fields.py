@@ -120,6 +120,35 @@ PositiveFraction: TypeAlias = Annotated[
 """More than 0, at most 1."""
 
 
+def _limit(value: Any) -> float:
+    if isinstance(value, str):
+        try:
+            return units.parse_fraction(value)
+        except ValueError:
+            raise mistake(f"{show(value)} is not a number", "Write it like 0.85 or 85%.") from None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise mistake(f"{show(value)} is not a finite number", "Write it like 0.85 or 85%.")
+    return float(value)
+
+
+Limit: TypeAlias = Annotated[
+    float,
+    PlainValidator(_limit),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": units.PERCENT_PATTERN}], "examples": [0.85, "85%"]}
+    ),
+]
+"""A value that a metric is held against, in the metric's own unit; a share may be written `85%`."""
+
+
+def check_limit(metric: str, field: str, limit: float) -> None:
+    """Raise a mistake for a limit that the metric can never be near."""
+    known = metrics.METRICS[metric]
+    if not known.contains(limit):
+        meant = f"Did you mean {limit:g}%?" if known.high == 1 and 1 < limit <= 100 else f"Write {known.range_text}."
+        raise mistake(f"{field} {limit:g} is outside the range of {metric} ({known.range_text})", meant)
+
+
 def _seconds(value: Any) -> int | float:
     remedy = "Write it like 10m, 1h30m or 7d, or as a number of seconds."
     if isinstance(value, str):

@@ -20,7 +20,7 @@ from engine.spec.checks import check_sections
 from engine.spec.diagnostics import descend, diagnose, suggestion
 from engine.spec.fields import show
 from engine.spec.kinds import Kinds
-from engine.spec.models import BOUND_BY_KIND, ModelSpec
+from engine.spec.models import BOUND_BY_KIND, ModelSpec, Monitoring
 from engine.spec.overlay import overlay
 from engine.spec.project import Project
 from engine.spec.references import check_references, replace_variables
@@ -148,6 +148,8 @@ def _resolve(
     mistakes += not_yet(ModelSpec, root, "")
     if "data" in root.fields:
         mistakes += not_yet(type(spec.data), root.fields["data"], "data")
+    if "monitoring" in root.fields:
+        mistakes += not_yet(Monitoring, root.fields["monitoring"], "monitoring")
     mistakes += check_sections(spec, gates, root)
     wiring = _wired(spec, own, exists)
     mistakes += wiring.diagnostics

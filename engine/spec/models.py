@@ -34,6 +34,7 @@ from engine.spec.fields import (
     mistake,
     show,
 )
+from engine.spec.monitoring import DEFAULT_ROWS, Kpi, Labels, MetricWatch, Quality, Service, Windows
 
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -333,13 +334,6 @@ class Training(Block):
 # ── monitoring ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Labels(Block):
-    """How actual outcomes become known."""
-
-    delay: Seconds
-    """How long after a prediction its label is known."""
-
-
 class Alert(Block):
     """Where an alert goes."""
 
@@ -350,10 +344,40 @@ class Alert(Block):
 class Monitoring(Block):
     """How the live model is watched."""
 
-    labels: Labels | None = None
-    """How actual outcomes become known."""
+    not_yet: ClassVar[frozenset[str]] = frozenset({"alerts"})
+
+    labels: Labels = Field(default_factory=Labels)
+    """How actual values become known."""
+    window: Windows | None = None
+    """How predictions are cut into windows; 1,000 rows if left out."""
+    metrics: list[MetricWatch] = Field(default_factory=empty_list)
+    """Metrics that are measured besides those of the gates and triggers, with the worst acceptable value of each."""
+    estimate: bool = True
+    """Whether performance is also estimated without actual values, by the confidence of the predictions."""
+    kpis: list[Kpi] = Field(default_factory=empty_list)
+    """Business figures over the prediction log."""
+    quality: Quality = Field(default_factory=Quality)
+    """How much may be wrong with the features."""
+    service: Service | None = None
+    """How the release must answer."""
+    keep: Annotated[int, Field(ge=10, le=100_000)] = 1000
+    """How many windows are kept."""
     alerts: list[Alert] = Field(default_factory=empty_list)
     """Where alerts go."""
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Monitoring:
+        rows = DEFAULT_ROWS if self.window is None else self.window.rows
+        if rows is not None and rows < self.labels.min:
+            raise mistake(
+                f"a window of {rows:,} rows never has the {self.labels.min:,} labels of labels.min",
+                "Give labels.min, or larger windows in window.rows.",
+            )
+        for what, names in (("metrics", [m.metric for m in self.metrics]), ("kpis", [k.name for k in self.kpis])):
+            for name in names:
+                if names.count(name) > 1:
+                    raise mistake(f"{what} has {name} twice", "Keep one of them.")
+        return self
 
 
 # ── the whole ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -361,8 +385,6 @@ class Monitoring(Block):
 
 class ModelSpec(Block):
     """The desired state of one model."""
-
-    not_yet: ClassVar[frozenset[str]] = frozenset({"monitoring"})
 
     name: ModelName
     """The model's name: lower-case letters, digits, _ and -."""

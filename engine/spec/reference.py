@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import yaml
 from pydantic import BaseModel
 
-from engine.spec import models
+from engine.spec import models, monitoring
 from engine.spec.binding import GroupOptions
 from engine.spec.descriptions import describe
 from engine.spec.diagnostics import blocks_in
@@ -39,6 +39,8 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "training": models.Training,
     "tuning": models.Tuning,
     "monitoring": models.Monitoring,
+    "monitoring.metrics": monitoring.MetricWatch,
+    "monitoring.kpis": monitoring.Kpi,
     "trigger group": GroupOptions,
     "every trigger": TriggerBlock,
 }
@@ -51,6 +53,8 @@ _LINKS: Mapping[type[BaseModel], str] = {
     models.Training: "[mapping](#training)",
     models.Tuning: "[mapping](#trainingtuning)",
     models.Monitoring: "[mapping](#monitoring)",
+    monitoring.MetricWatch: "list of [metrics](#monitoringmetrics)",
+    monitoring.Kpi: "list of [figures](#monitoringkpis)",
 }
 _BY_KIND: Mapping[str, str] = {
     "retrain_trigger": "[trigger](#retrain_trigger), list or group",

@@ -175,6 +175,7 @@ def register(document: Document) -> Step:
         inputs={"model": FromStep("train", "model"), "data": FromStep("snapshot", "data")},
         carries={
             "evaluation": FromStep("evaluate", "report"),
+            "predictions": FromStep("evaluate", "predictions"),
             "figures": FromStep("evaluate", "figures"),
             "reference": FromStep("evaluate", "reference"),
             "training": FromStep("train", "report"),

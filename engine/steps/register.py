@@ -1,9 +1,9 @@
 """What is registered of a candidate: its parameters, measures, lineage and files, as one RegisterRequest.
 
 `read_evidence` reads the reports of the steps upstream, `request_of` builds the request and is pure. The evidence is
-the step's inputs and what is carried to it: `model`, `data`, `evaluation`, `figures`, `reference`, `training`,
-`profile`, `schema`, `holdout`, `verdict`. References to secrets stay references; credentials in a source's URL are left
-out.
+the step's inputs and what is carried to it: `model`, `data`, `evaluation`, `predictions`, `figures`, `reference`,
+`training`, `profile`, `schema`, `holdout`, `verdict`. References to secrets stay references; credentials in a source's
+URL are left out.
 """
 
 from __future__ import annotations

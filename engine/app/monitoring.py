@@ -1,0 +1,163 @@
+"""Monitoring a project's models: a pass over what is live, and what all passes have found.
+
+`look` judges the windows that closed; `monitored` only reads. Raises UsageError for a model that nothing is known of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from engine.app.documents import load_specs, read_texts, spec_keys
+from engine.app.inspecting import refuse_unknown
+from engine.app.planning import find_specs
+from engine.app.serving import serving_folder
+from engine.app.workspace import Workspace
+from engine.core.monitoring import Breach, Settings, WindowReport, breaches, settings_of
+from engine.core.records import Artifact, Release
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.adapters.monitoring import SqlMonitoring
+    from engine.runtime.monitor import Looked, Monitor
+    from engine.runtime.reference import Reference
+
+FILE = "monitoring.db"
+_KEPT_REFERENCES = 8
+_FILES = {
+    "schema": "schema.json",
+    "holdout": "holdout.parquet",
+    "evaluation": "evaluation.json",
+    "predictions": "predictions.parquet",
+    "reference": "reference.profile",
+}
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """What is known of a model's live release. `reports`: of all releases, newest first. `looked`: by this pass.
+
+    `evaluation`: the live release's metrics on its hold-out, by name.
+    """
+
+    model: str
+    version: int
+    settings: Settings
+    reports: Sequence[WindowReport]
+    breaches: Sequence[Breach]
+    evaluation: Mapping[str, Any]
+    looked: Looked | None = None
+
+
+def monitoring_store(workspace: Workspace) -> SqlMonitoring:
+    """Where reports are kept: beside a local state, or in the database that is the state."""
+    from engine.adapters.monitoring import SqlMonitoring
+
+    if workspace.state_url.startswith("sqlite:///"):
+        return SqlMonitoring(f"sqlite:///{workspace.home / FILE}")
+    return SqlMonitoring(workspace.state_url)
+
+
+def look(workspace: Workspace, model: str, limit: int = 50) -> Monitored:
+    """Judge the windows of the live release that closed since the last pass, and tell all."""
+    version, settings = _live(workspace, model), watched(workspace, model)
+    store = monitoring_store(workspace)
+    try:
+        looked = monitor_of(workspace, store).look(model, version, settings)
+        while looked.more and looked.judged:
+            looked = _joined(looked, monitor_of(workspace, store).look(model, version, settings))
+        return _told(workspace, model, version, settings, store, limit, looked)
+    finally:
+        store.close()
+
+
+def monitored(workspace: Workspace, model: str, limit: int = 50) -> Monitored:
+    """What earlier passes found."""
+    version, settings = _live(workspace, model), watched(workspace, model)
+    store = monitoring_store(workspace)
+    try:
+        return _told(workspace, model, version, settings, store, limit, None)
+    finally:
+        store.close()
+
+
+def monitor_of(workspace: Workspace, store: SqlMonitoring) -> Monitor:
+    """A monitor over the project's log; releases' references are read once."""
+    from engine.runtime.monitor import Monitor
+    from engine.serving.prediction_log_served import ServedLog
+
+    @lru_cache(_KEPT_REFERENCES)
+    def reference(model: str, version: int) -> Reference:
+        return _reference(workspace, model, version)
+
+    return Monitor(ServedLog(serving_folder(workspace)), store, reference, lambda: datetime.now(timezone.utc))
+
+
+def watched(workspace: Workspace, model: str) -> Settings:
+    """How the model is watched: by its spec as it is now, else as it was applied last."""
+    document = _document(workspace, model)
+    return settings_of(document)
+
+
+def _document(workspace: Workspace, model: str) -> Mapping[str, Any]:
+    """What is watched is no step, so that changing it is in effect at once."""
+    if (workspace.root / "specs").is_dir():
+        texts = read_texts(workspace, find_specs(workspace, []))
+        named = {file: text for file, text in texts.items() if model.encode() in text}
+        for spec in load_specs(workspace, named, spec_keys(workspace, named, {}), {}):
+            if spec.document["name"] == model:
+                return spec.document
+    run = next(iter(workspace.reader.runs(model, 1)), None)
+    if run is None:
+        raise UsageError(f"{model} has no spec, and no run", remedy="Apply it first: engine apply")
+    return run.document
+
+
+def _live(workspace: Workspace, model: str) -> int:
+    refuse_unknown(model, workspace.reader.list_models())
+    endpoint = workspace.reader.models([model])[model].endpoint
+    if endpoint is None or endpoint.stable is None:
+        raise UsageError(f"no release of {model} is live, so there is nothing to watch", remedy="See: engine status")
+    return endpoint.stable
+
+
+def _told(
+    workspace: Workspace, model: str, version: int, settings: Settings, store: SqlMonitoring, limit: int, looked: Any
+) -> Monitored:
+    reports = store.reports(model, limit=limit)
+    own = [report for report in reports if report.version == version]
+    evaluation: Any = _release(workspace, model, version).evidence.get("metrics") or {}
+    return Monitored(model, version, settings, reports, breaches(own), evaluation, looked)
+
+
+def _joined(first: Looked, then: Looked) -> Looked:
+    from engine.runtime.monitor import Looked
+
+    return Looked((*first.judged, *then.judged), (*first.updated, *then.updated), then.open, then.more)
+
+
+def _release(workspace: Workspace, model: str, version: int) -> Release:
+    return next(release for release in workspace.reader.releases(model) if release.version == version)
+
+
+def _reference(workspace: Workspace, model: str, version: int) -> Reference:
+    from engine.runtime.reference import reference_of
+
+    artifacts: Any = _release(workspace, model, version).evidence.get("artifacts") or {}
+    missing = [role for role in ("schema", "holdout", "evaluation") if role not in artifacts]
+    if missing:
+        raise UsageError(
+            f"version {version} of {model} has no {missing[0]} to be held against",
+            remedy="Register it again: engine apply --replace register",
+        )
+
+    files = {
+        role: workspace.artifacts.path(Artifact(artifacts[role], 0, name))
+        for role, name in _FILES.items()
+        if role in artifacts
+    }
+    return reference_of(files, json.loads(files["evaluation"].read_text(encoding="utf-8")))

@@ -1,0 +1,37 @@
+"""`engine monitor`."""
+
+from __future__ import annotations
+
+import click
+
+from engine.cli.models import model_argument
+from engine.cli.shape import Settings, define, json_option
+
+
+@define(
+    "monitor",
+    examples="""
+    engine monitor customer_churn
+    engine monitor customer_churn --windows 100 --json
+    """,
+)
+@model_argument
+@click.option("--windows", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many.")
+@json_option
+@click.pass_obj
+def command(settings: Settings, /, model: str, windows: int, as_json: bool) -> int:
+    """Judge the windows of the live release's predictions that have closed, and show what they say.
+
+    Each window is judged once, by whoever looks first; labels that came since are taken in.
+    """
+    from engine.app.monitoring import look
+    from engine.cli.monitoring import monitored_document, monitored_text
+
+    found = look(settings.workspace(), model, windows)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"format_version": 1, **monitored_document(found)}, ensure_ascii=False, indent=2))
+    else:
+        click.echo(monitored_text(found))
+    return 0

@@ -1,0 +1,286 @@
+"""A monitor over a real log: each window judged once, labels that come late, what breaches a limit, two at once."""
+
+from __future__ import annotations
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from logged import CANDIDATE, STABLE, Writer, asked, said
+
+from engine.adapters.monitoring import SqlMonitoring
+from engine.core.monitoring import FigureLimit, MetricLimit, QualityLimits, ServiceLimits, Settings, WindowReport
+from engine.core.verdict import Verdict
+from engine.errors import StateError
+from engine.runtime.monitor import Monitor
+from engine.runtime.reference import Reference, reference_of
+from engine.runtime.trigger_windows import trigger_windows
+from engine.serving.feedback import Desk, Label
+from engine.serving.prediction_log_format import FORCED
+from engine.serving.prediction_log_served import ServedLog
+from engine.serving.wire import Reply
+from engine.stats.drift import Column, profile_of
+
+HOUR = timedelta(hours=1)
+SETTINGS = Settings(
+    rows=120,
+    min_labels=60,
+    metrics=(MetricLimit("rollback", metric="accuracy", threshold=0.7), MetricLimit(metric="roc_auc")),
+    figures=(FigureLimit(name="wasted", expression='sum(prediction == "yes" and actual == "no") * 2', high=50),),
+    quality=QualityLimits(),
+    service=ServiceLimits(error_rate=0.01, latency_p99=0.1),
+)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """Of a hold-out in which a score of p is right with probability p."""
+    folder = tmp_path_factory.mktemp("reference")
+    draw = random.Random(0)
+    rows = []
+    for _ in range(1500):
+        score = draw.random()
+        truth = "yes" if draw.random() < score else "no"
+        rows.append((round(score * 60), draw.choice(["ä", "b"]), truth, "yes" if score > 0.5 else "no", score))
+    frame = pd.DataFrame(rows, columns=["months", "plan", "churned", "prediction", "probability_yes"])
+    schema = {
+        "task": "binary", "target": "churned", "classes": ["no", "yes"], "positive": "yes",
+        "features": [{"name": "months", "kind": "numeric"}, {"name": "plan", "kind": "categorical"}], "rows": {},
+    }  # fmt: skip
+    (folder / "schema.json").write_text(json.dumps(schema))
+    frame[["months", "plan", "churned"]].to_parquet(folder / "holdout.parquet")
+    said = frame.assign(truth=frame["churned"], probability_no=1 - frame["probability_yes"])
+    said[["truth", "prediction", "probability_no", "probability_yes"]].to_parquet(folder / "predictions.parquet")
+    profile = profile_of(
+        [
+            Column("months", "numeric", frame["months"].to_numpy()),
+            Column("plan", "categorical", frame["plan"].to_numpy()),
+            Column("prediction", "categorical", frame["prediction"].to_numpy(), "prediction"),
+            Column("score", "numeric", frame["probability_yes"].to_numpy(), "prediction"),
+        ]
+    )
+    (folder / "reference.profile").write_bytes(profile.to_bytes())
+    names = ("schema.json", "holdout.parquet", "predictions.parquet", "reference.profile")
+    return reference_of({name.partition(".")[0]: folder / name for name in names}, {"metrics": {}})
+
+
+class World:
+    """A log, its labels, a store and a clock."""
+
+    def __init__(self, folder: Path, reference: Reference) -> None:
+        self.folder = folder
+        self.log = Writer(folder)
+        self.store = SqlMonitoring(f"sqlite:///{folder / 'monitoring.db'}")
+        self.now = datetime.now(timezone.utc) + timedelta(minutes=1)
+        self.monitor = Monitor(ServedLog(folder), self.store, lambda model, version: reference, lambda: self.now)
+        self.draw = random.Random(1)
+        self.truth: dict[str, str] = {}
+
+    def predict(self, count: int, **more: Any) -> list[str]:
+        """Rows like those of the hold-out; their ids."""
+        return [self.one(**more) for _ in range(count)]
+
+    def one(self, months: float | None = None, right: bool = True, **more: Any) -> str:
+        score = round(self.draw.random(), 3)
+        likely = self.draw.random() < score
+        row = {"months": round(score * 60) if months is None else months, "plan": self.draw.choice(["ä", "b"])}
+        request = asked()._replace(body=json.dumps({"instances": [row]}).encode())
+        reply = said("yes" if score > 0.5 else "no", score)
+        id_ = self.log.add(**{"reply": reply, "asked": request, **more})
+        self.truth[id_] = "yes" if likely == right else "no"
+        return id_
+
+    def tell(self, ids: list[str]) -> None:
+        """Feedback with what is true."""
+        self.log.flush()
+        desk = Desk(self.folder, "churn")
+        taken = desk.take([Label(id_, self.truth[id_]) for id_ in ids])
+        desk.close()
+        assert taken.accepted == len(ids)
+
+    def look(self, settings: Settings = SETTINGS) -> Any:
+        self.log.flush()
+        return self.monitor.look("churn", STABLE.version, settings)
+
+    def reports(self) -> list[WindowReport]:
+        """Oldest first."""
+        return list(reversed(self.store.reports("churn")))
+
+
+@pytest.fixture
+def world(tmp_path: Path, reference: Reference) -> World:
+    return World(tmp_path, reference)
+
+
+def verdicts(report: WindowReport) -> dict[str, Verdict]:
+    return {f"{check.kind} {check.name}": check.verdict for check in report.checks}
+
+
+def test_windows_are_cut_of_what_the_stable_release_served(world: World) -> None:
+    ids = world.predict(100)
+    world.predict(30, place=CANDIDATE)  # another release's
+    world.predict(30, way=FORCED)  # nobody's traffic
+    ids += world.predict(50)
+    first = world.look()
+    assert [report.window.rows for report in first.judged] == [120]
+    assert (first.judged[0].window.first, first.judged[0].window.last) == (ids[0], ids[119])
+    assert (first.open.number, first.open.rows) == (2, 30)
+    assert world.look().judged == ()  # once
+    ids += world.predict(90)
+    [second] = world.look().judged
+    assert (second.window.number, second.window.first, second.window.last) == (2, ids[120], ids[239])
+    assert world.reports() == [*first.judged, second]
+
+
+def test_labels_that_come_late_are_taken_in_until_the_window_is_final(world: World) -> None:
+    ids = world.predict(120)
+    settings = replace(SETTINGS, delay=3 * 3600.0)
+    [report] = world.look(settings).judged
+    assert (report.labelled, report.final) == (0, False)
+    assert report.performance["accuracy"].reason == "no actual value is known yet"
+    world.tell(ids[:40])
+    [report] = world.look(settings).updated
+    assert (report.labelled, report.performance["accuracy"].rows) == (40, 40)
+    assert report.performance["accuracy"].reason == "40 labels, 60 needed"
+    assert verdicts(report)["metric accuracy"] is Verdict.INCONCLUSIVE
+    assert world.look(settings).updated == ()  # nothing new
+    world.tell(ids[40:90])
+    [report] = world.look(settings).updated
+    served = ServedLog(world.folder).served("churn", STABLE.version, "")
+    right = [row.prediction == world.truth[row.id] for row in served if row.actual is not None]
+    assert (len(right), report.performance["accuracy"].value) == (90, pytest.approx(sum(right) / 90))
+    assert verdicts(report)["metric accuracy"] is Verdict.INCONCLUSIVE  # labels are still waited for
+    world.now += 4 * HOUR
+    [report] = world.look(settings).updated
+    assert (report.labelled, report.final, report.coverage) == (90, True, 0.75)
+    assert verdicts(report)["metric accuracy"] in (Verdict.PASS, Verdict.INCONCLUSIVE)
+    world.tell(ids[90:])
+    assert world.look(settings).updated == ()  # final is final
+    assert world.reports() == [report]
+    [window] = trigger_windows([report], settings)
+    assert (window.metrics["accuracy"].labels, window.metrics["accuracy"].predictions) == (90, 120)
+    assert window.labels_final
+
+
+def test_without_a_delay_a_window_is_final_when_all_labels_are_there(world: World) -> None:
+    ids = world.predict(120)
+    world.tell(ids[:119])
+    [report] = world.look().judged
+    assert not report.final
+    assert report.performance["accuracy"].rows == 119
+    assert trigger_windows([report], SETTINGS)[0].labels_final
+    world.tell(ids[119:])
+    [report] = world.look().updated
+    assert report.final
+    assert world.store.pending("churn") == []
+
+
+def test_a_model_that_became_worse_breaches_its_limits(world: World) -> None:
+    world.tell([*world.predict(120), *world.predict(120, right=False)])
+    good, bad = world.look().judged
+    assert Verdict.FAIL not in verdicts(good).values()
+    assert good.figures["wasted"].rows == 120
+    assert {name for name, verdict in verdicts(bad).items() if verdict is Verdict.FAIL} == {
+        "metric accuracy",
+        "kpi wasted",
+    }
+    worse = bad.performance["accuracy"]
+    assert worse.high is not None and worse.high < 0.7
+    estimated = bad.estimated["accuracy"]  # which cannot see it
+    assert estimated.low is not None and estimated.low > worse.high
+    assert good.estimated["accuracy"].low <= good.performance["accuracy"].value <= good.estimated["accuracy"].high  # type: ignore[operator]
+
+
+def test_broken_features_failures_and_slowness_are_seen(world: World) -> None:
+    request = asked()._replace(body=json.dumps({"instances": [{"months": 500, "plan": "new"}]}).encode())
+    world.predict(100, asked=request, seconds=0.4)
+    for _ in range(20):
+        world.log.add(reply=Reply(0, 500, 1, 0.0, 0.0, b"", b'{"error": "it broke"}'))
+    [report] = world.look().judged
+    assert (report.failed, report.coverage) == (20, 0)
+    assert report.features["months"].out_of_range == 1
+    assert report.features["months"].constant
+    assert (report.features["plan"].unseen, report.features["plan"].examples) == (1, ("new",))
+    found = verdicts(report)
+    assert [found[name] for name in ("quality out_of_range", "quality unseen", "service error_rate")] == [
+        Verdict.FAIL
+    ] * 3
+    assert found["service latency_p99"] is Verdict.FAIL
+    assert found["quality missing"] is Verdict.PASS
+    assert found["metric accuracy"] is Verdict.INCONCLUSIVE
+
+
+def test_drift_is_told_as_triggers_ask_for_it(world: World) -> None:
+    block = {
+        "type": "drift", "detector": "ks", "alpha": 0.01, "min_effect": None, "columns": None, "predictions": True,
+        "reference": "holdout", "window": None, "min_rows": 100, "persistence": {"count": 2, "windows": 3},
+    }  # fmt: skip
+    settings = replace(SETTINGS, drift=(block,))
+    world.predict(120)
+    world.predict(120, months=59)
+    steady, moved = trigger_windows(world.look(settings).judged, settings)
+    [(key, check)] = moved.drift.items()
+    assert (check.verdict, check.columns) == (Verdict.FAIL, ("months",))
+    assert steady.drift[key].verdict is Verdict.PASS
+
+
+def test_what_the_log_has_lost_is_not_judged_again(world: World) -> None:
+    ids = world.predict(120)
+    world.tell(ids[:60])
+    [before] = world.look().judged
+    world.tell(ids[60:])
+    world.log.close()
+    for path in (world.folder / "log" / "churn").glob("0*"):
+        path.unlink()
+    [after] = world.look().updated
+    assert (after.final, after.labelled) == (True, before.labelled)
+
+
+def test_two_controllers_judge_each_window_once(world: World, reference: Reference) -> None:
+    world.tell(world.predict(600))
+    world.log.flush()
+
+    def another() -> list[WindowReport]:
+        store = SqlMonitoring(f"sqlite:///{world.folder / 'monitoring.db'}")
+        monitor = Monitor(ServedLog(world.folder), store, lambda model, version: reference, lambda: world.now)
+        judged = []
+        while (looked := monitor.look("churn", STABLE.version, SETTINGS)).more or looked.judged:
+            judged += looked.judged
+        return judged
+
+    with ThreadPoolExecutor(3) as pool:
+        came = [each.result() for each in [pool.submit(another) for _ in range(3)]]
+    judged = sorted((report for some in came for report in some), key=lambda report: report.window.number)
+    assert [report.window.number for report in judged] == [1, 2, 3, 4, 5]
+    assert world.reports() == judged
+
+
+def test_old_windows_go_but_never_the_last_of_a_release(world: World) -> None:
+    world.predict(480)
+    assert len(world.look(replace(SETTINGS, keep=2)).judged) == 4
+    assert [report.window.number for report in world.reports()] == [3, 4]
+    other = replace(world.reports()[-1], version=9, window=replace(world.reports()[-1].window, last="f" * 32))
+    assert world.store.add(other)
+    assert not world.store.add(other)
+    world.store.trim("churn", 1)
+    assert [(report.version, report.window.number) for report in world.reports()] == [(3, 4), (9, 4)]
+
+
+def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "monitoring.db").write_bytes(b"no database" * 500)
+    store = SqlMonitoring(f"sqlite:///{tmp_path / 'monitoring.db'}")
+    with pytest.raises(StateError) as error:
+        store.reports("churn")
+    assert "Delete" in (error.value.remedy or "")
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    store = SqlMonitoring(f"sqlite:///{tmp_path / 'monitoring.db'}")
+    assert store.reports("churn") == store.pending("churn") == []
+    assert list(tmp_path.iterdir()) == []
