@@ -13,8 +13,8 @@ from engine.spec.kinds import Kinds, KindTable
 if TYPE_CHECKING:
     from engine.core.evidence import Tally
     from engine.core.rollout import Rollout, Strategy
-    from engine.ports import StepFunction
-    from engine.strategies.judging import Assessment
+    from engine.ports import Gauge, StepFunction
+    from engine.strategies.judging import Assessment, Measurements
     from engine.triggers.decision import Decision
     from engine.triggers.facts import Facts
 
@@ -75,11 +75,20 @@ STRATEGIES: Mapping[str, Callable[[Mapping[str, Any]], Strategy]] = KindTable(
 )
 """What a resolved `deployment` block comes to, by strategy."""
 
-JUDGES: Mapping[str, Callable[[Rollout, Iterable[Tally]], Assessment]] = KindTable(
+JUDGES: Mapping[str, Callable[[Rollout, Iterable[Tally], Measurements], Assessment]] = KindTable(
     {
+        "blue_green": "engine.strategies.preview:assess_preview",
         "canary": "engine.strategies.assess:assess",
         "shadow": "engine.strategies.copies:assess_copies",
         "ab_test": "engine.strategies.experiment:assess_experiment",
     }
 )
-"""Who judges a rollout by what was counted, for strategies with an analysis."""
+"""Who judges a rollout by what was counted and measured, for strategies with an analysis."""
+
+GAUGES: Mapping[str, Gauge] = KindTable(
+    {
+        "prometheus": "engine.adapters.gauges.prometheus:measure",
+        "webhook": "engine.adapters.gauges.webhook:measure",
+    }
+)
+"""Who asks for a guardrail of the user's own, by the key that says where."""

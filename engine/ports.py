@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from engine.core.canonical import Json
-from engine.core.evidence import Tally
+from engine.core.evidence import Measurement, Tally
 from engine.core.records import (
     Aftermath,
     Artifact,
@@ -141,6 +141,33 @@ class Observer(Protocol):
     """What can be seen of a rollout in the world: its candidate's processes, and what live traffic says."""
 
     def seen(self, rollout: Rollout, now: datetime) -> Seen: ...
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a guardrail of the user's own is asked about: a candidate in a stage (from 1) at a weight (fraction 0-1).
+
+    `evidence`: what was counted of both releases since the rollout began, by role and name. `resolve` turns a secret
+    reference into its value.
+    """
+
+    model: str
+    candidate: int
+    stable: int
+    weight: float
+    stage: int
+    evidence: Mapping[str, Mapping[str, int]]
+    resolve: Callable[[str], str]
+
+
+class Gauge(Protocol):
+    """Asks for a guardrail of the user's own: `measure` of a module in `engine/adapters/gauges`."""
+
+    def __call__(self, guardrail: Mapping[str, Any], question: Question) -> Measurement:
+        """What it gives now; what keeps it from being asked is told by the measurement's `error`, never raised.
+
+        `guardrail` is the resolved block. Blocks for four tries at most.
+        """
 
 
 class EvidenceReader(Protocol):

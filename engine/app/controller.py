@@ -15,9 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.app.delivering import SERVING, this_actor
+from engine.app.delivering import observer, this_actor
 from engine.app.documents import SpecDocument, load_specs, read_texts, spec_keys
-from engine.app.observing import ServingFolder
 from engine.app.planning import find_specs, stat_of
 from engine.app.retraining import Note, Retraining
 from engine.app.workspace import Workspace
@@ -124,7 +123,7 @@ class Controller:
         self._delivery = Delivery(
             store=workspace.store,
             registry=workspace.registry,
-            observer=ServingFolder(workspace.home / SERVING),
+            observer=observer(workspace),
             hold_endpoint=self._leases.hold_endpoint,
             clock=clock,
             actor=this_actor(),

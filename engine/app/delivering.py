@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from engine.app.cache import Cache
@@ -25,6 +26,7 @@ from engine.core.rollout import Decision, Phase, Rollout, Seen
 from engine.errors import EngineError, NotFoundError
 
 if TYPE_CHECKING:
+    from engine.ports import Observer
     from engine.runtime.deliver import Change, Delivery, Reconciled
     from engine.strategies.judging import Assessment
 
@@ -69,7 +71,8 @@ class Progress:
 def promote(workspace: Workspace, model: str, asked: Asked | None = None) -> EndpointChange:
     """Make the candidate the stable release; what fails is sent away all the same."""
     asked = asked or Asked(this_actor())
-    return _wish(workspace, model, asked, lambda rollout, seen: rollouts.wish_promote(rollout, seen, asked.by))
+    seeing = observer(workspace)  # what fails by a guardrail of the user's own is not promoted either
+    return _wish(workspace, model, asked, lambda rollout, seen: rollouts.wish_promote(rollout, seen, asked.by), seeing)
 
 
 def pause(workspace: Workspace, model: str, asked: Asked | None = None) -> EndpointChange:
@@ -112,9 +115,13 @@ def roll_back(
 
 
 def _wish(
-    workspace: Workspace, model: str, asked: Asked, decision_of: Callable[[Rollout, Seen], Decision]
+    workspace: Workspace,
+    model: str,
+    asked: Asked,
+    decision_of: Callable[[Rollout, Seen], Decision],
+    seeing: Observer | None = None,
 ) -> EndpointChange:
-    with _delivery(workspace, model, asked.by) as delivery:
+    with _delivery(workspace, model, asked.by, seeing) as delivery:
         return _mirrored(delivery, delivery.wish(model, decision_of), asked)
 
 
@@ -144,7 +151,7 @@ def reconcile(workspace: Workspace, names: Sequence[str] = ()) -> dict[str, Reco
     if not models:
         return {}
     came: dict[str, Reconciled | EngineError] = {}
-    with _delivery(workspace) as delivery:
+    with _delivery(workspace, seeing=observer(workspace)) as delivery:
         for name in models:
             try:
                 came[name] = delivery.reconcile(name)
@@ -156,7 +163,7 @@ def reconcile(workspace: Workspace, names: Sequence[str] = ()) -> dict[str, Reco
 def progress(workspace: Workspace, model: str) -> Progress:
     """Where a model's delivery stands now."""
     refuse_unknown(model, workspace.reader.list_models())
-    return _progress(workspace, model)
+    return _progress(workspace, observer(workspace), model)
 
 
 def follow(
@@ -166,10 +173,11 @@ def follow(
     for model in models:
         refuse_unknown(model, workspace.reader.list_models())
     numbers = {model: rollout.number for model, rollout in workspace.reader.open_rollouts().items()}
-    with _delivery(workspace) as delivery:
+    seeing = observer(workspace)
+    with _delivery(workspace, seeing=seeing) as delivery:
         while True:
             waits = [_pass(delivery, model) for model in models if model in numbers]
-            found = [_progress(workspace, model, numbers.get(model)) for model in models]
+            found = [_progress(workspace, seeing, model, numbers.get(model)) for model in models]
             show(found)
             if stop.is_set() or not any(each.rollout is not None and each.rollout.is_open for each in found):
                 break
@@ -186,16 +194,16 @@ def _pass(delivery: Delivery, model: str) -> float:
     return came.seconds if isinstance(came, Again) else 0.0
 
 
-def _progress(workspace: Workspace, model: str, number: int | None = None) -> Progress:
+def _progress(workspace: Workspace, seeing: ServingFolder, model: str, number: int | None = None) -> Progress:
     """Of one rollout if its number is given, else of the last."""
     found = workspace.reader.rollouts(model, 1_000 if number else 1)
     rollout = next((each for each in found if number in (None, each.number)), None)
     endpoint = workspace.reader.models([model])[model].endpoint
     if rollout is None or not rollout.is_open:
         return Progress(model, endpoint, rollout)
-    folder = ServingFolder(workspace.home / SERVING)
-    assessment = None if rollout.strategy.analysis is None else folder.assessment(rollout)
-    seen = folder.seen(rollout, _now())
+    now = _now()
+    assessment = None if rollout.strategy.analysis is None else seeing.assessment(rollout, now)
+    seen = seeing.seen(rollout, now)
     return Progress(model, endpoint, rollout, seen, assessment, _detection(workspace, rollout))
 
 
@@ -205,8 +213,19 @@ def _detection(workspace: Workspace, rollout: Rollout) -> Detection | None:
     return detection_of(rollout.strategy.analysis or {}, rollout.present.weight, Cache(workspace.cache_file))
 
 
+@lru_cache(maxsize=8)
+def observer(workspace: Workspace) -> ServingFolder:
+    """What can be seen of rollouts, with guardrails of the user's own: one for a process, so that each of them is asked
+    at its interval, however many look."""
+    from engine.app.measuring import Measurements
+
+    return ServingFolder(workspace.home / SERVING, Measurements(workspace.resolve))
+
+
 @contextmanager
-def _delivery(workspace: Workspace, model: str | None = None, actor: str | None = None) -> Iterator[Delivery]:
+def _delivery(
+    workspace: Workspace, model: str | None = None, actor: str | None = None, seeing: Observer | None = None
+) -> Iterator[Delivery]:
     """A delivery for a pass or a wish; the state must be there, and know the model. Its `actor` is us if not given."""
     from engine.adapters.state import holder
     from engine.runtime.deliver import Delivery
@@ -220,7 +239,7 @@ def _delivery(workspace: Workspace, model: str | None = None, actor: str | None 
         yield Delivery(
             store=store,
             registry=workspace.registry,
-            observer=ServingFolder(workspace.home / SERVING),
+            observer=seeing or ServingFolder(workspace.home / SERVING),
             hold_endpoint=keeper.hold_endpoint,
             clock=_now,
             actor=actor or this_actor(),

@@ -1,4 +1,5 @@
-"""What the gateway left for whoever carries rollouts on: `status.json` and `evidence.db` in the serving folder.
+"""What whoever carries rollouts on can see: `status.json` and `evidence.db`, which the gateway left in the serving
+folder, and what guardrails of the user's own give.
 
 A status that is older than five seconds, or from the future, is none. What a gateway says of an older generation says
 nothing of this rollout.
@@ -16,6 +17,7 @@ from engine.core.rollout import Readiness, Rollout, Seen
 from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
+    from engine.app.measuring import Measurements
     from engine.strategies.judging import Assessment
 
 STATUS, EVIDENCE = "status.json", "evidence.db"
@@ -24,10 +26,11 @@ _READINESS = {"ready": Readiness.READY, "failed": Readiness.FAILED}
 
 
 class ServingFolder:
-    """The port Observer over a gateway's files."""
+    """The port Observer over a gateway's files. Without `measurements` guardrails of the user's own say nothing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, measurements: Measurements | None = None) -> None:
         self._folder = folder
+        self._measurements = measurements
 
     def seen(self, rollout: Rollout, now: datetime) -> Seen:
         """Readiness of the candidate and the verdict of its analysis."""
@@ -37,16 +40,24 @@ class ServingFolder:
             return Seen(readiness, Verdict.FAIL, why)
         if rollout.strategy.analysis is None:
             return Seen(readiness, *_by_golden_predictions(entry))
-        assessment = self.assessment(rollout)  # also without a gateway: what has failed, has failed
+        assessment = self.assessment(rollout, now)  # also without a gateway: what has failed, has failed
+        if not (rollout.present.weight or rollout.present.mirror):  # then no live traffic speaks for it
+            golden, why = _by_golden_predictions(entry)
+            if golden is not Verdict.PASS and assessment.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE):
+                return Seen(readiness, golden, why)
         return Seen(readiness, assessment.verdict, assessment.why)
 
-    def assessment(self, rollout: Rollout) -> Assessment:
-        """What live traffic says, with every guardrail."""
+    def assessment(self, rollout: Rollout, now: datetime) -> Assessment:
+        """What live traffic and guardrails of the user's own say, with every guardrail."""
         from engine.kinds import JUDGES
         from engine.serving.evidence_file import EvidenceFile
 
         tallies = EvidenceFile(self._folder / EVIDENCE).tallies(rollout.model, rollout.first_generation)
-        return JUDGES[rollout.strategy.name](rollout, tallies)
+        judge = JUDGES[rollout.strategy.name]
+        found = judge(rollout, tallies, {})
+        if self._measurements is None or found.verdict is Verdict.FAIL or not _has_own(rollout):
+            return found  # what fails by what was counted does not wait for anybody's answer
+        return judge(rollout, tallies, self._measurements.of(rollout, tallies, now))
 
     def _entry(self, rollout: Rollout, now: datetime) -> Mapping[str, Any] | None:
         """What a gateway says of the candidate now; None when none does."""
@@ -62,6 +73,10 @@ class ServingFolder:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return found
+
+
+def _has_own(rollout: Rollout) -> bool:
+    return bool((rollout.strategy.analysis or {}).get("custom"))
 
 
 def _readiness(entry: Mapping[str, Any] | None) -> tuple[Readiness, str]:

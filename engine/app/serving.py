@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.app.tokens import token_file
 from engine.app.workspace import Workspace
-from engine.core.records import Artifact, Endpoint, Lineage, Release
+from engine.core.records import Artifact, Endpoint, Lineage, Release, utc
+from engine.core.rollout import Phase
 from engine.errors import UsageError
 from engine.serving.admission import LOOPBACK
 from engine.serving.desired import Desired, ReleaseRef, Wanted
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 FOLDER = "serving"
 _ALL = 1_000_000_000  # a limit that is none
 _WHAT = {Purpose.PREDICT: "predictions", Purpose.CONTROL: "control"}
+_RECENT = 20  # rollouts among which the one is looked for that brought in what is stable
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class StateTruth:
 
     def _wanted(self, endpoint: Endpoint, stable: int) -> Wanted:
         candidate = endpoint.candidate
+        until = self._warm_until(endpoint)
         return Wanted(
             endpoint.model,
             endpoint.generation,
@@ -134,7 +138,20 @@ class StateTruth:
             None if candidate is None else self._ref(endpoint.model, candidate),
             0.0 if candidate is None else endpoint.weight,
             0.0 if candidate is None else endpoint.mirror,
+            self._ref(endpoint.model, endpoint.previous) if until and endpoint.previous is not None else None,
+            until,
         )
+
+    def _warm_until(self, endpoint: Endpoint) -> str:
+        """Until when the release that was stable before stays loaded; empty if it does not."""
+        if endpoint.previous is None:
+            return ""
+        change = (endpoint.previous, endpoint.stable)
+        for rollout in self._workspace.reader.rollouts(endpoint.model, _RECENT):
+            if rollout.phase is Phase.PROMOTED and (rollout.base, rollout.candidate) == change:
+                keep = rollout.strategy.keep_warm
+                return utc(datetime.fromisoformat(rollout.changed_at.replace("Z", "+00:00")) + timedelta(seconds=keep))
+        return ""
 
     def _ref(self, model: str, version: int) -> ReleaseRef:
         if (model, version) not in self._refs:

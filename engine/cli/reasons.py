@@ -65,7 +65,7 @@ def delivery_text(block: Mapping[str, Any]) -> str:
     """A resolved `deployment` block in words: `canary 10% → 25% (pause) → 100%`."""
     words = [str(block["strategy"]).replace("_", " ")]
     if block["strategy"] == "canary":
-        stops = [percent(step["traffic"]) + (" (pause)" if step["pause"] else "") for step in block["steps"] or ()]
+        stops = [percent(step["traffic"]) + _pause(step["pause"]) for step in block["steps"] or ()]
         stops = stops or [percent(block["initial_traffic"]), "promote by hand"]
         if block["steps"] and block["approval"] == "required":
             stops.insert(len(stops) - (stops[-1] == "100%"), "approval")
@@ -77,6 +77,14 @@ def delivery_text(block: Mapping[str, Any]) -> str:
     elif block["strategy"] == "ab_test":
         words.append(f"by {block['metric'].replace('_', ' ')}, {percent(block['traffic'])} → 100%")
     return " ".join(words)
+
+
+def _pause(pause: bool | float) -> str:
+    if isinstance(pause, bool):
+        return " (pause)" if pause else ""
+    from engine.spec.units import format_duration
+
+    return f" (pause {format_duration(pause)})"
 
 
 def detection_text(detection: Detection) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.core.verdict import Verdict
+
 BINS = 20  # of a score's range
 
 
@@ -44,3 +46,16 @@ class Tally:
     correct: int = 0
     loss_sum: float = 0.0
     loss_squares: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a guardrail of the user's own gave when it was asked: a number, or a verdict of its own with its reason.
+
+    Without either there was no data; `error` says why it could not be asked.
+    """
+
+    value: float | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
+    error: str = ""

@@ -45,7 +45,7 @@ class Stage:
 
     At weight 0 the candidate serves nobody; it may get a copy (`mirror`) of a share of the requests. `evidence` says
     whether live traffic must speak for the candidate; after `limit` seconds without enough of it, it is sent away.
-    `hold` says that a person must resume before it goes on.
+    `hold` says that a person must resume before it goes on, or, with `hold_seconds`, that it waits so long once passed.
     """
 
     weight: float
@@ -54,19 +54,22 @@ class Stage:
     hold: bool = False
     evidence: bool = True
     limit: float | None = None
+    hold_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Strategy:
     """What a `deployment` block comes to. Without stages a release goes live at once.
 
-    After the last stage the candidate is promoted, once a person agreed where `approval` is set.
+    After the last stage the candidate is promoted, once a person agreed where `approval` is set. The release before it
+    stays loaded for `keep_warm` seconds.
     """
 
     name: str
     stages: tuple[Stage, ...] = ()
     approval: bool = False
     analysis: Mapping[str, Any] | None = None
+    keep_warm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,8 @@ def decide(rollout: Rollout, seen: Seen, now: datetime) -> Decision:
         return Abort(f"the candidate is not fit to serve: {seen.why}")
     if seen.verdict is Verdict.FAIL:
         return Abort(seen.why)
-    if rollout.phase is Phase.PAUSED:
-        return Hold(rollout.reason)
+    if rollout.phase is Phase.PAUSED and (left := _pause_left(rollout, now)) != 0:
+        return Hold(rollout.reason, left)
     if rollout.phase is Phase.AWAITING:
         return Hold("it waits for approval")
     if seen.readiness is not Readiness.READY:
@@ -209,9 +212,22 @@ def decide(rollout: Rollout, seen: Seen, now: datetime) -> Decision:
     left = rollout.present.seconds - passed
     if left > 0:
         return Hold(f"the stage lasts {left:.0f} s more", left)
-    if rollout.present.hold:
-        return Pause("the stage is passed and waits for somebody to resume it", passed=True)
+    if rollout.present.hold and not rollout.passed:
+        return Pause(_waits(rollout.present), passed=True)
     return _passed(rollout)
+
+
+def _waits(stage: Stage) -> str:
+    if stage.hold_seconds is None:
+        return "the stage is passed and waits for somebody to resume it"
+    return f"the stage is passed and pauses for {stage.hold_seconds:.0f} s, or until somebody resumes it"
+
+
+def _pause_left(rollout: Rollout, now: datetime) -> float | None:
+    """Seconds that a pause with a time still lasts; None for one that only a person ends."""
+    if not rollout.passed or rollout.present.hold_seconds is None:
+        return None
+    return max(0.0, rollout.present.hold_seconds - elapsed(rollout.changed_at, now))
 
 
 def _passed(rollout: Rollout) -> Decision:
@@ -246,7 +262,8 @@ def wish_promote(rollout: Rollout, seen: Seen, by: str) -> Decision:
 def wish_pause(rollout: Rollout, by: str) -> Decision:
     """Raises UsageError when it has ended or is paused."""
     _must_be_open(rollout, "pause")
-    if rollout.phase is Phase.PAUSED:
+    timed = rollout.passed and rollout.present.hold_seconds is not None  # then it would go on by itself
+    if rollout.phase is Phase.PAUSED and not timed:
         raise UsageError(
             f"the rollout of {rollout.model} is paused already", remedy=f"Go on: engine rollout resume {rollout.model}"
         )

@@ -30,7 +30,10 @@ class ReleaseRef:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One endpoint. `weight` is the share of traffic that was approved for the candidate, `mirror` that of copies."""
+    """One endpoint. `weight` is the share of traffic that was approved for the candidate, `mirror` that of copies.
+
+    `warm` is a release that serves nobody and stays loaded until `warm_until` (UTC), for a rollback.
+    """
 
     model: str
     generation: int
@@ -38,6 +41,8 @@ class Wanted:
     candidate: ReleaseRef | None = None
     weight: float = 0.0
     mirror: float = 0.0
+    warm: ReleaseRef | None = None
+    warm_until: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def load(path: Path) -> Desired | None:
 
 
 def _wanted(value: Mapping[str, Any]) -> Wanted:
-    candidate = value["candidate"]
+    candidate, warm = value["candidate"], value.get("warm")
     return Wanted(
         value["model"],
         value["generation"],
@@ -88,6 +93,8 @@ def _wanted(value: Mapping[str, Any]) -> Wanted:
         None if candidate is None else _ref(candidate),
         value["weight"],
         value["mirror"],
+        None if warm is None else _ref(warm),
+        value.get("warm_until", ""),
     )
 
 

@@ -1,7 +1,8 @@
 """The releases that are loaded, and the routes that are in effect: what is wanted, as far as it is ready.
 
-A new stable release takes over when it is ready; until then the one before it serves. A candidate gets traffic while
-it is ready, never more than was approved. What is not wanted any more finishes its work and goes.
+A new stable release takes over when it is ready; until then the one before it serves, and after a flip it may be kept
+warm for a time. A candidate gets traffic while it is ready, never more than was approved. What is not wanted any more
+finishes its work and goes.
 """
 
 from __future__ import annotations
@@ -169,15 +170,25 @@ class ModelFleet:
     def follow(self, wanted: Wanted) -> bool:
         """Begin to make it so; False if it is older than what is known."""
         if wanted == self._wanted:
+            if self._loaded.keys() - self._needed(wanted):  # a release was kept warm long enough
+                self._renew()
             return True
         if self._wanted is not None and wanted.generation < self._wanted.generation:
             return False
         self._wanted = wanted
-        for ref in (wanted.stable, wanted.candidate):
+        for ref in (wanted.stable, wanted.candidate, self._warm(wanted)):
             if ref is not None and ref.version not in self._loaded:
                 self._loaded[ref.version] = Loaded(ref, self._means, self._renew)
         self._renew()
         return True
+
+    def _warm(self, wanted: Wanted) -> ReleaseRef | None:
+        """The release that stays loaded for a rollback, as long as it does."""
+        return wanted.warm if utc(datetime.now(timezone.utc)) < wanted.warm_until else None
+
+    def _needed(self, wanted: Wanted) -> set[int | None]:
+        kept = (wanted.stable, wanted.candidate, self._warm(wanted))
+        return {self._serving, *(ref.version for ref in kept if ref is not None)}
 
     def forget_generation(self) -> None:
         """Another state is followed now."""
@@ -245,8 +256,7 @@ class ModelFleet:
 
     def _retire(self, wanted: Wanted) -> None:
         self._leaving = [loaded for loaded in self._leaving if loaded.pool is not None and not loaded.pool.closed]
-        needed = {wanted.stable.version, self._serving, wanted.candidate.version if wanted.candidate else None}
-        for version in self._loaded.keys() - needed:
+        for version in self._loaded.keys() - self._needed(wanted):
             loaded = self._loaded.pop(version)
             self._leaving.append(loaded)
             loaded.drain()

@@ -149,7 +149,8 @@ def check_limit(metric: str, field: str, limit: float) -> None:
         raise mistake(f"{field} {limit:g} is outside the range of {metric} ({known.range_text})", meant)
 
 
-def _seconds(value: Any) -> int | float:
+def read_seconds(value: Any) -> int | float:
+    """A duration as it is written, in seconds; raises a mistake for what is none."""
     remedy = "Write it like 10m, 1h30m or 7d, or as a number of seconds."
     if isinstance(value, str):
         try:
@@ -183,7 +184,7 @@ def _bytes(value: Any) -> int:
 
 Seconds: TypeAlias = Annotated[
     float,
-    PlainValidator(_seconds),
+    PlainValidator(read_seconds),
     WithJsonSchema(
         {
             "anyOf": [
@@ -383,6 +384,39 @@ Command: TypeAlias = Annotated[
     ),
 ]
 """A command as its arguments. Written as one line it is split as a shell would; there is no shell."""
+
+
+# ── URLs ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_PASSWORD = re.compile(r"[a-z0-9+.-]+://[^/@\s:]*:(?!\$\{)[^/@\s]+@", re.IGNORECASE)
+_HTTP_URL = r"(https?://[^\s/?#][^\s#]*|\$\{(env|file):[^{}]+\}[^\s#]*)"
+
+
+def has_password(value: str) -> bool:
+    """Whether a URL has a password written out in it."""
+    return _PASSWORD.match(value) is not None
+
+
+def check_no_password(value: str) -> str:
+    """`value`, unless it is a URL with a password written out."""
+    if has_password(value):
+        raise mistake("the URL has a password in it", "Keep secrets out of the file: write ${env:NAME} for it.")
+    return value
+
+
+def _http_url(value: Any) -> str:
+    remedy = "Write it like https://example.org/hook, or ${env:NAME}."
+    if not isinstance(value, str) or not re.fullmatch(_HTTP_URL, value) or len(value) > 2_000 or "\x00" in value:
+        raise mistake(f"{show(value)} is not an http or https URL", remedy)
+    return check_no_password(value)
+
+
+HttpUrl: TypeAlias = Annotated[
+    str,
+    PlainValidator(_http_url),
+    WithJsonSchema({"type": "string", "pattern": f"^{_HTTP_URL}$", "examples": ["https://example.org/hook"]}),
+]
+"""An address that requests are sent to; secrets in it as `${env:NAME}` or `${file:PATH}`."""
 
 
 # ── small notations ──────────────────────────────────────────────────────────────────────────────────────────

@@ -29,6 +29,7 @@ from engine.spec.fields import (
     StepName,
     Text,
     VariableName,
+    check_no_password,
     check_path,
     empty_list,
     mistake,
@@ -42,19 +43,6 @@ SCHEMES = ("https", "http", "s3", "gs")
 _SOURCES = "Write a path in the project, a URL (https, s3, gs), sklearn:NAME, or {sql: …, url: …}."
 _LONGEST_SOURCE = 2_000
 _LATER = {"dvc": "DVC", "feast": "Feast"}
-_PASSWORD = re.compile(r"[a-z0-9+.-]+://[^/@\s:]*:(?!\$\{)[^/@\s]+@", re.IGNORECASE)
-
-
-def has_password(value: str) -> bool:
-    """Whether a URL has a password written out in it."""
-    return _PASSWORD.match(value) is not None
-
-
-def check_no_password(value: str) -> str:
-    """`value`, unless it is a URL with a password written out."""
-    if has_password(value):
-        raise mistake("the URL has a password in it", "Keep secrets out of the file: write ${env:NAME} for it.")
-    return value
 
 
 def _source(value: Any) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Tag, WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from engine.spec import fields, models, units
+from engine.spec.guardrails import CustomGuardrail
 
 _NAMED: tuple[tuple[Any, str], ...] = (
     (fields.Fraction, "percentage"),
@@ -31,6 +32,7 @@ _NAMED: tuple[tuple[Any, str], ...] = (
     (fields.MetricName, "[metric](#metrics)"),
     (fields.ProjectPath, "path"),
     (fields.Command, "command"),
+    (fields.HttpUrl, "URL"),
     (fields.Persistence, "windows, like `2 of 3`"),
     (fields.Budget, "budget, like `3 per week`"),
     (models.Source, "path, URL, `sklearn:NAME`, or a [query](#a-query)"),
@@ -61,6 +63,8 @@ def type_text(annotation: Any) -> str:
         return f"list: {type_text(arguments[0])}"
     if origin is dict:
         return f"mapping, {type_text(arguments[0])} → {type_text(arguments[1])}"
+    if annotation is CustomGuardrail:
+        return "[guardrail of your own](#guardrails-of-your-own)"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping"
     if annotation in _PLAIN:
@@ -105,12 +109,20 @@ def _annotated(base: Any, metadata: tuple[Any, ...]) -> str:
 
 def _by_schema(schema: dict[str, Any]) -> str:
     options = schema.get("anyOf", [schema])
-    words = ["percentage" if o.get("pattern") == units.PERCENT_PATTERN else _JSON[o["type"]] for o in options]
+    words = [_PATTERNS.get(o.get("pattern"), _JSON[o["type"]]) for o in options]
     examples = f", like `{schema['examples'][0]}`" if "examples" in schema else ""
     return " or ".join(words) + examples
 
 
-_JSON = {"number": "number", "integer": "integer", "string": "text", "array": "list", "object": "mapping"}
+_PATTERNS = {units.PERCENT_PATTERN: "percentage", units.DURATION_PATTERN: "duration"}
+_JSON = {
+    "boolean": "`true` or `false`",
+    "number": "number",
+    "integer": "integer",
+    "string": "text",
+    "array": "list",
+    "object": "mapping",
+}
 
 
 def _ends(metadata: tuple[Any, ...]) -> tuple[Any, Any, Any]:

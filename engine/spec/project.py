@@ -163,7 +163,7 @@ class _ProjectReader:
         return stores
 
     def _store(self, node: Node, where: str) -> None:
-        from engine.spec.models import has_password
+        from engine.spec.fields import has_password
 
         value = node.value
         if not isinstance(value, str) or not value.strip():

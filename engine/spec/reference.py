@@ -20,6 +20,7 @@ from engine.spec.binding import GroupOptions
 from engine.spec.descriptions import describe
 from engine.spec.diagnostics import blocks_in
 from engine.spec.fields import TriggerBlock
+from engine.spec.guardrails import CustomGuardrail
 from engine.spec.kinds import Kinds
 from engine.spec.load import load_spec
 from engine.spec.metrics import METRICS
@@ -41,6 +42,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "monitoring": models.Monitoring,
     "monitoring.metrics": monitoring.MetricWatch,
     "monitoring.kpis": monitoring.Kpi,
+    "guardrail": CustomGuardrail,
     "trigger group": GroupOptions,
     "every trigger": TriggerBlock,
 }
@@ -118,11 +120,12 @@ def _rows(
         if name in getattr(model, "not_yet", ()):
             text = f"{text} {_LATER}"
         blocks = [block for block in blocks_in(hints[name]) if block[0] is not models.SqlSource]  # mostly text
+        own = [block for block in blocks if block[0] is not CustomGuardrail]  # named beside built-in ones, told apart
         linked = next((_LINKS[block] for block, _ in blocks if block in _LINKS), None)
         words = linked or (_BY_KIND.get(name) if model is models.ModelSpec else None)
         words = words or type_text(hints[name])
         yield _row(f"`{key}`", words, default_text(hints[name], field), text)
-        for inner, listed in () if linked else blocks:
+        for inner, listed in () if linked else own:
             yield from _rows(inner, f"{key}{_step_into(words, listed)}.")
 
 

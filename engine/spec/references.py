@@ -25,8 +25,15 @@ _ALLOWED: tuple[tuple[Any, ...], ...] = (
     ("steps", ..., "environment"),
     ("training", "environment"),
     ("monitoring", "alerts"),
+    *(("deployment", "analysis", ..., ..., key) for key in ("prometheus", "webhook", "token")),
 )
-_COMMANDS: tuple[tuple[Any, ...], ...] = (("steps", ..., "run"), ("training", "run"), ("training", "predict"))
+# Here the block itself says what may be replaced.
+_OTHERWISE: tuple[tuple[Any, ...], ...] = (
+    ("steps", ..., "run"),
+    ("training", "run"),
+    ("training", "predict"),
+    ("deployment", "analysis", ..., ..., "query"),
+)
 
 
 def list_references(value: Any) -> tuple[str, ...]:
@@ -85,7 +92,7 @@ def check_references(root: Node) -> list[Diagnostic]:
     diagnostics = []
     for path, node in root.walk():
         diagnostics += [_in_key(node)] if path and isinstance(path[-1], str) and "${" in path[-1] else []
-        if isinstance(node.value, str) and "${" in node.value and not _below(path, _COMMANDS):
+        if isinstance(node.value, str) and "${" in node.value and not _below(path, _OTHERWISE):
             diagnostics += _misplaced(path, node, node.value)
     return diagnostics
 
@@ -138,7 +145,7 @@ def _misplaced(path: tuple[str | int, ...], node: Node, text: str) -> list[Diagn
         return [node.place.diagnostic(f"{bad[0]} refers to nothing", remedy)]
     if _below(path, _ALLOWED):
         return []
-    where = "data.source, environment and monitoring.alerts"
+    where = "data.source, environment, monitoring.alerts and guardrails of your own"
     return [
         node.place.diagnostic(
             f"{list_references(text)[0]} cannot be used here",

@@ -173,7 +173,9 @@ def _block(name: str, model: type[BaseModel], definitions: dict[str, Any]) -> di
     schema = model.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
     models = {m.__name__: m for m in _models_of(model)}
     for inner, definition in schema.pop("$defs", {}).items():
-        definitions[inner] = _described(definition, models[inner])
+        described = _described(definition, models[inner])
+        if definitions.setdefault(inner, described) != described:
+            raise ValueError(f"two blocks have the name {inner}, and one would hide the other in the schema")
     definitions[name] = _described(schema, model)
     if not getattr(model, "supported", True):
         definitions[name]["description"] = f"{definitions[name].get('description', '')} {_LATER}".strip()

@@ -14,9 +14,11 @@ from engine.core.evidence import Tally
 from engine.core.rollout import Rollout
 from engine.core.verdict import Verdict
 from engine.strategies.judging import (
+    NOTHING,
     Assessment,
     Case,
     Judgement,
+    Measurements,
     Table,
     conclusion,
     counted_of,
@@ -24,6 +26,7 @@ from engine.strategies.judging import (
     errors_of,
     labelled,
     latency,
+    measured,
     moments_of,
     requests_of,
     share_text,
@@ -34,12 +37,13 @@ from engine.strategies.judging import (
 ROLES = ("stable", "candidate")
 
 
-def assess(rollout: Rollout, tallies: Iterable[Tally]) -> Assessment:
-    """Judge the candidate by all that was counted since the rollout began."""
+def assess(rollout: Rollout, tallies: Iterable[Tally], measurements: Measurements = NOTHING) -> Assessment:
+    """Judge the candidate by all that was counted since the rollout began, and by what was measured."""
     settings = rollout.strategy.analysis or {}
     counted = counted_of(rollout, tallies)
     moments = moments_of(rollout, counted)
     found = [*weigh(GUARDRAILS, moments, settings, settings["report_only"]), split(moments)]
+    found += measured(settings, measurements)
     mine = (tally for tally in counted if tally.version == rollout.candidate and tally.role == "candidate")
     requests, needed = requests_of(rollout, mine), int(settings["min_requests"])
     return Assessment(*conclusion(found, requests, needed), tuple(found), requests, needed)

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from engine.core.rollout import Stage, Strategy
-from engine.spec.fields import Seconds, StrategyBlock
+from engine.spec.fields import Seconds, StrategyBlock, empty_list
+from engine.spec.guardrails import CustomGuardrail
+from engine.strategies.analysis import Guardrails
+
+
+class PreviewAnalysis(Guardrails):
+    """What must hold before the flip, beside the recorded predictions."""
+
+    guardrails: Annotated[list[CustomGuardrail], Field(min_length=1)]
+    """Guardrails of your own: the candidate answers nobody yet, so that there is no live traffic to judge it by."""
+    report_only: list[CustomGuardrail] = Field(default_factory=empty_list)
+    """Guardrails of your own that are asked and shown, and decide nothing."""
 
 
 class Block(StrategyBlock):
-    """`deployment: {strategy: blue_green, keep_warm, approval}`."""
-
-    not_yet: ClassVar[frozenset[str]] = frozenset({"keep_warm"})
+    """`deployment: {strategy: blue_green, keep_warm, analysis, approval}`."""
 
     strategy: Literal["blue_green"]
     """Prepare the whole candidate, check it on recorded predictions, flip at once."""
     keep_warm: Seconds = 3600
-    """How long the old release stays ready."""
+    """How long the old release's processes stay loaded after the flip, so that a rollback is immediate."""
+    analysis: PreviewAnalysis | None = None
+    """What must hold before the flip; by itself the recorded predictions alone."""
     approval: Literal["required", "automatic"] = "automatic"
     """Whether a person has to agree to the flip."""
 
 
 def strategy_of(block: Mapping[str, Any]) -> Strategy:
-    """One stage without traffic. There is no analysis: the evidence is that it predicts what it did when evaluated."""
-    return Strategy("blue_green", (Stage(0.0),), block["approval"] == "required")
+    """One stage without traffic: the evidence is that it predicts what it did when evaluated, and what is asked for."""
+    return Strategy(
+        "blue_green",
+        (Stage(0.0),),
+        block["approval"] == "required",
+        block.get("analysis"),
+        keep_warm=float(block["keep_warm"]),
+    )

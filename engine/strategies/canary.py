@@ -9,14 +9,35 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_serializer, model_validator
+from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema, field_serializer, model_validator
 
 from engine.core.rollout import Stage, Strategy
+from engine.spec import units
 from engine.spec.fields import Block as BaseBlock
-from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock, mistake
+from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock, mistake, read_seconds
 from engine.strategies.analysis import Analysis
 
 MOST_STEPS = 50
+
+
+def _pause(value: Any) -> bool | float:
+    return value if isinstance(value, bool) else read_seconds(value)
+
+
+Pause = Annotated[
+    Any,
+    PlainValidator(_pause),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "boolean"},
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": units.DURATION_PATTERN},
+            ],
+            "examples": ["10m"],
+        }
+    ),
+]
 
 
 class Step(BaseBlock):
@@ -26,8 +47,8 @@ class Step(BaseBlock):
     """The candidate's share of the traffic."""
     duration: Seconds | None = None
     """The least time that this step lasts; step_duration if left out."""
-    pause: bool = False
-    """Whether somebody must resume the rollout after this step."""
+    pause: Pause = False
+    """After the step is passed: true waits until somebody resumes, a duration goes on by itself after that time."""
 
 
 class Growth(BaseBlock):
@@ -125,7 +146,8 @@ def strategy_of(block: Mapping[str, Any]) -> Strategy:
             Stage(
                 weight=float(step["traffic"]),
                 seconds=usual if step["duration"] is None else float(step["duration"]),
-                hold=step["pause"],
+                hold=bool(step["pause"]),
+                hold_seconds=None if isinstance(step["pause"], bool) else float(step["pause"]),
             )
             for step in block["steps"]
             if step["traffic"] < 1

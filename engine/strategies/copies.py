@@ -14,14 +14,17 @@ from engine.core.evidence import BINS, Tally
 from engine.core.rollout import Rollout
 from engine.core.verdict import Verdict
 from engine.strategies.judging import (
+    NOTHING,
     Assessment,
     Case,
     Judgement,
+    Measurements,
     Moment,
     Table,
     conclusion,
     counted_of,
     latency,
+    measured,
     requests_of,
     share_text,
     weigh,
@@ -31,8 +34,8 @@ _EVEN = 0.5  # a weight for methods that want one: both releases see everything
 _LOOKS = 10  # by so much is a level divided where the first looks make up nearly all of what many looks may err
 
 
-def assess_copies(rollout: Rollout, tallies: Iterable[Tally]) -> Assessment:
-    """Judge the candidate by the copies that it got since the rollout began."""
+def assess_copies(rollout: Rollout, tallies: Iterable[Tally], measurements: Measurements = NOTHING) -> Assessment:
+    """Judge the candidate by the copies that it got since the rollout began, and by what was measured."""
     settings = rollout.strategy.analysis or {}
     counted = counted_of(rollout, tallies)
     copies = [tally for tally in counted if tally.version == rollout.candidate and tally.role == "shadow"]
@@ -40,6 +43,7 @@ def assess_copies(rollout: Rollout, tallies: Iterable[Tally]) -> Assessment:
     beside = [t for t in counted if t.version == rollout.base and t.role == "stable" and copies and t.at >= begun]
     reported = [name for name in GUARDRAILS if name not in settings["guardrails"]]
     found = weigh(GUARDRAILS, _moments(rollout, beside, copies), settings, reported)
+    found += measured(settings, measurements)
     requests, needed = requests_of(rollout, copies), int(settings["min_requests"])
     return Assessment(*conclusion(found, requests, needed, "copies"), tuple(found), requests, needed)
 

@@ -14,10 +14,12 @@ from engine.core.evidence import Tally
 from engine.core.rollout import Rollout
 from engine.core.verdict import Verdict
 from engine.strategies.judging import (
+    NOTHING,
     Assessment,
     Case,
     Guardrail,
     Judgement,
+    Measurements,
     Table,
     answered,
     counted_of,
@@ -30,8 +32,9 @@ from engine.strategies.judging import (
 )
 
 
-def assess_experiment(rollout: Rollout, tallies: Iterable[Tally]) -> Assessment:
-    """Judge the test by all that was counted since it began."""
+def assess_experiment(rollout: Rollout, tallies: Iterable[Tally], measurements: Measurements = NOTHING) -> Assessment:
+    """Judge the test by all that was counted since it began; it has no guardrails of the user's own."""
+    del measurements
     settings = rollout.strategy.analysis or {}
     moments = moments_of(rollout, counted_of(rollout, tallies))
     case = Case(moments, settings, settings["alpha"] / 2)

@@ -1,16 +1,18 @@
 """What all judges of live traffic share: the case that they look at, guardrails, and how these make one verdict. Pure.
 
-A judge (`assess.py`, `copies.py`, `experiment.py`) turns a rollout and its tallies into an `Assessment`. Whatever it
-compares, it does so by methods that may be looked at all the time.
+A judge (`assess.py`, `copies.py`, `experiment.py`, `preview.py`) turns a rollout, its tallies and what guardrails of
+the user's own gave into an `Assessment`. What it compares, it compares by methods that may be looked at all the time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from engine.core.evidence import Tally
+from engine.core.evidence import Measurement, Tally
 from engine.core.rollout import Rollout
 from engine.core.verdict import Verdict, worst
 from engine.stats.alpha import share_alpha
@@ -66,6 +68,9 @@ class Case:
 
 
 Judgement: TypeAlias = tuple[Verdict, str]
+Measurements: TypeAlias = Mapping[str, Measurement]
+"""What guardrails of the user's own gave, by name; one that was not asked yet is missing."""
+NOTHING: Measurements = MappingProxyType({})
 Table: TypeAlias = Mapping[str, Callable[[Case], Judgement]]
 
 
@@ -94,6 +99,33 @@ def weigh(
         Guardrail(name, *table[name](Case(moments, settings, alpha)), decides=name in deciding)
         for name, alpha in shares.items()
     ]
+
+
+def measured(settings: Mapping[str, Any], measurements: Measurements) -> list[Guardrail]:
+    """What the guardrails of the user's own say."""
+    return [
+        Guardrail(own["name"], *_by_measurement(own, measurements.get(own["name"])), decides=own["decides"])
+        for own in settings.get("custom", ())
+    ]
+
+
+def _by_measurement(own: Mapping[str, Any], found: Measurement | None) -> Judgement:
+    """A number within its limits passes, one beyond them fails; no data and what is no number are inconclusive."""
+    name = own["name"]
+    if found is None:
+        return Verdict.INCONCLUSIVE, f"{name}: not asked yet"
+    if found.error:
+        return Verdict.ERROR, f"{name}: {found.error}"
+    if found.verdict is not None:
+        return found.verdict, f"{name}: {found.reason or found.verdict.value}"
+    if found.value is None or not math.isfinite(found.value):
+        return Verdict.INCONCLUSIVE, f"{name}: no data"
+    low, high = own["min"], own["max"]
+    if low is not None and found.value < low:
+        return Verdict.FAIL, f"{name}: {found.value:.4g}, at least {low:g} is wanted"
+    if high is not None and found.value > high:
+        return Verdict.FAIL, f"{name}: {found.value:.4g}, at most {high:g} is wanted"
+    return Verdict.PASS, f"{name}: {found.value:.4g}"
 
 
 def conclusion(found: Sequence[Guardrail], requests: int, needed: int, unit: str = "requests") -> Judgement:

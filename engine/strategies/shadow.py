@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from engine.core.rollout import Stage, Strategy
-from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock
-from engine.strategies.analysis import Limits, usual_guardrails
+from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock, empty_list
+from engine.spec.guardrails import CustomGuardrail
+from engine.strategies.analysis import Limits, usual_guardrails, way
 
-Guardrail = Literal["errors", "latency", "difference", "prediction_shift"]
+BuiltIn = Literal["errors", "latency", "difference", "prediction_shift"]
+Guardrail = Annotated[Annotated[BuiltIn, Tag("built_in")] | Annotated[CustomGuardrail, Tag("own")], Discriminator(way)]
 
 
-class Analysis(Limits):
+class ShadowAnalysis(Limits):
     """How copies of live requests judge the candidate."""
 
     guardrails: Annotated[list[Guardrail], Field(min_length=1)] = Field(default_factory=usual_guardrails)
-    """What must hold; errors and latency if left out. All others are computed and shown, and decide nothing."""
+    """What must hold, built-in or of your own; errors and latency if left out. All other built-in ones are computed and
+    shown, and decide nothing."""
+    report_only: list[CustomGuardrail] = Field(default_factory=empty_list)
+    """Guardrails of your own that are asked and shown, and decide nothing."""
     max_difference: Share = 0.1
     """The share of copies that may surely be predicted otherwise at most."""
-
-    def named(self) -> Sequence[str]:
-        """Those that decide."""
-        return self.guardrails
 
 
 class Block(StrategyBlock):
@@ -36,7 +37,7 @@ class Block(StrategyBlock):
     """How long to mirror at least."""
     sample: PositiveFraction = 1.0
     """The share of requests that is mirrored."""
-    analysis: Analysis = Field(default_factory=Analysis)
+    analysis: ShadowAnalysis = Field(default_factory=ShadowAnalysis)
     """What has to hold before it goes on."""
     then: Literal["approval", "promote"] = "approval"
     """What comes afterwards: somebody has to agree, or it goes live."""

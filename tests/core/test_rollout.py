@@ -149,6 +149,50 @@ def test_a_held_stage_goes_on_only_when_resumed() -> None:
     assert wish_resume(rollout, "ada") == Move(1, "the stage is passed")
 
 
+TIMED = Strategy("canary", (Stage(0.1, 60, hold=True, hold_seconds=300), Stage(0.5)))
+
+
+def paused_for_a_time() -> tuple[Rollout, Endpoint]:
+    rollout, endpoint = begun(TIMED)
+    rollout, endpoint = follow(rollout, endpoint, Begin(), NOON)
+    decision = decide(rollout, READY, after(60))
+    assert isinstance(decision, Pause)
+    return follow(rollout, endpoint, decision, after(60))
+
+
+def test_a_pause_with_a_time_ends_by_itself() -> None:
+    rollout, endpoint = paused_for_a_time()
+    assert (rollout.phase, rollout.passed) == (Phase.PAUSED, True)
+    assert decide(rollout, READY, after(359)) == Hold(rollout.reason, 1.0)
+    decision = decide(rollout, READY, after(360))
+    assert decision == Move(1, "the stage is passed")
+    rollout, endpoint = follow(rollout, endpoint, decision, after(360))
+    assert (rollout.phase, rollout.passed, endpoint.weight) == (Phase.PROGRESSING, False, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (Seen(Readiness.READY, Verdict.INCONCLUSIVE, "unsure"), Hold),
+        (Seen(Readiness.READY, Verdict.ERROR, "the server answered 503"), Hold),
+        (Seen(Readiness.LOADING, Verdict.PASS), Hold),
+        (Seen(Readiness.READY, Verdict.FAIL, "errors"), Abort),
+    ],
+)
+def test_a_pause_that_ends_skips_no_evidence(seen: Seen, expected: type[Decision]) -> None:
+    rollout, _ = paused_for_a_time()
+    assert isinstance(decide(rollout, seen, after(1e6)), expected)
+
+
+def test_a_pause_with_a_time_can_be_cut_short_and_made_longer_by_hand() -> None:
+    rollout, endpoint = paused_for_a_time()
+    assert wish_resume(rollout, "ada") == Move(1, "the stage is passed")
+    rollout, endpoint = follow(rollout, endpoint, wish_pause(rollout, "ada"), after(100))
+    assert isinstance(decide(rollout, READY, after(1e6)), Hold), "now only a person ends it"
+    rollout, endpoint = follow(rollout, endpoint, wish_resume(rollout, "ada"), after(200))
+    assert (rollout.phase, rollout.stage) == (Phase.PROGRESSING, 0)
+
+
 def test_resuming_what_was_paused_by_hand_skips_no_evidence() -> None:
     rollout, endpoint = begun(Strategy("canary", (Stage(0.1, hold=True), Stage(0.5))))
     rollout, endpoint = follow(rollout, endpoint, wish_pause(rollout, "ada"), NOON)
@@ -226,7 +270,7 @@ class History:
         if self.rollout is not None and self.rollout.is_open:
             self.rollout = supersede(self.rollout, "a newer candidate", self.now)
         self.numbers += 1
-        strategy = self.chance.choice([CANARY, replace(CANARY, approval=True), Strategy("recreate"), MIXED])
+        strategy = self.chance.choice([CANARY, replace(CANARY, approval=True), Strategy("recreate"), MIXED, TIMED])
         started, self.endpoint = start(self.endpoint, version, strategy, self.numbers, str(version), self.now)
         self.rollout = started or self.rollout
 

@@ -232,7 +232,6 @@ def test_a_schedule_of_days_and_weekdays_is_a_warning(load: Load) -> None:
         ("retrain_trigger: {type: scheduled, cron: '0 0 * * 0', timezone: Europe/Berln}", "no time zone"),
         ("retrain_trigger: {any_of: [], all_of: []}", "has both any_of and all_of"),
         ("retrain_trigger: {any_of: []}", "at least one trigger"),
-        ("deployment: {strategy: blue_green, keep_warm: 1h}", "keep_warm is not supported yet"),
         ("deployment: {strategy: canary, initial_traffic: 10}", "10%"),
         ("data: {id: target}", "are the same column"),
         ("data: {ignore: [target]}", "data.ignore names the target"),

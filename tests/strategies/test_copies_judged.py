@@ -30,14 +30,14 @@ from engine.core.rollout import (
 from engine.core.verdict import Verdict
 from engine.strategies.copies import GUARDRAILS, assess_copies
 from engine.strategies.judging import Assessment
-from engine.strategies.shadow import Analysis
+from engine.strategies.shadow import ShadowAnalysis
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 
 
 def rollout(*, approval: bool = True, **analysis: Any) -> Rollout:
     live = endpoints.deploy(Endpoint("churn"), 1, fingerprint="a")
-    resolved = Analysis.model_validate(analysis).model_dump(mode="json")
+    resolved = ShadowAnalysis.model_validate(analysis).model_dump(mode="json")
     shadow = Strategy("shadow", (Stage(0.0, seconds=60, mirror=1.0),), approval, resolved)
     begun, after = start(live, 2, shadow, 1, "b", NOON)
     assert begun is not None

@@ -68,6 +68,8 @@ def test_each_step_of_a_canary_may_have_its_own_time_and_pause() -> None:
         analysis={"guardrails": ["errors"], "min_requests": 50},
     )
     assert found.stages == (Stage(0.1, 600), Stage(0.25, 3600), Stage(0.5, 600, hold=True))
+    timed = strategy("canary", steps=[{"traffic": "10%", "pause": "5m"}, {"traffic": "20%", "pause": False}])
+    assert timed.stages == (Stage(0.1, hold=True, hold_seconds=300), Stage(0.2))
     assert found.approval
     assert found.analysis is not None
     assert (found.analysis["guardrails"], found.analysis["min_requests"], found.analysis["alpha"]) == (
@@ -79,7 +81,8 @@ def test_each_step_of_a_canary_may_have_its_own_time_and_pause() -> None:
 
 def test_blue_green_flips_once_on_recorded_predictions() -> None:
     found = strategy("blue_green", approval="required")
-    assert found == Strategy("blue_green", (Stage(0.0),), approval=True)
+    assert found == Strategy("blue_green", (Stage(0.0),), approval=True, keep_warm=3600)
+    assert strategy("blue_green", keep_warm="10m").keep_warm == 600
 
 
 def test_a_shadow_serves_nobody() -> None:
@@ -134,6 +137,8 @@ def test_mistakes_of_a_shadow_and_a_test(name: str, block: dict[str, Any], words
         ({"analysis": {"guardrails": ["errors"], "report_only": ["errors"]}}, "named twice"),
         ({"analysis": {"max_error_ratio": 1}}, "greater than 1"),
         ({"approval": "perhaps"}, "required"),
+        ({"steps": [{"traffic": "50%", "pause": "soon"}]}, "not a duration"),
+        ({"steps": [{"traffic": "50%", "pause": 0}]}, "out of range"),
     ],
 )
 def test_mistakes_of_a_canary(block: dict[str, Any], words: str) -> None:
@@ -166,6 +171,7 @@ def test_growth_ends_at_the_whole_traffic(first: str, rule: tuple[str, float]) -
         ("canary", {"steps": ["10%", "25%", "50%", "100%"]}, "canary 10% → 25% → 50% → 100%"),
         ("canary", {"steps": ["25%"], "approval": "required"}, "canary 10% → 25% → approval → 100%"),
         ("canary", {"steps": [{"traffic": "50%", "pause": True}, 1]}, "canary 10% → 50% (pause) → 100%"),
+        ("canary", {"steps": [{"traffic": "50%", "pause": "90m"}, 1]}, "canary 10% → 50% (pause 1h30m) → 100%"),
         ("blue_green", {}, "blue green → 100%"),
         ("blue_green", {"approval": "required"}, "blue green → approval → 100%"),
         ("recreate", {}, "recreate"),

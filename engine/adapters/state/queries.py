@@ -389,6 +389,7 @@ def strategy_json(strategy: Strategy) -> dict[str, Json]:
         "stages": [dict(vars(stage)) for stage in strategy.stages],
         "approval": strategy.approval,
         "analysis": None if strategy.analysis is None else dict(strategy.analysis),
+        "keep_warm": strategy.keep_warm,
     }
 
 
@@ -399,9 +400,7 @@ def rollout_of(row: Row) -> Rollout:
 
     model, number, candidate, base, text, phase, stage, first, since, started, changed, began, passed, reason = row
     stored = json.loads(text)
-    strategy = Strategy(
-        stored["name"], tuple(Stage(**each) for each in stored["stages"]), stored["approval"], stored["analysis"]
-    )
+    strategy = Strategy(**{**stored, "stages": tuple(Stage(**each) for each in stored["stages"])})
     return Rollout(
         model,
         number,
