@@ -19,13 +19,13 @@ from engine.app.delivering import observer, this_actor
 from engine.app.documents import SpecDocument, load_specs, read_texts, spec_keys
 from engine.app.planning import find_specs, stat_of
 from engine.app.retraining import Note, Retraining
+from engine.app.watching import Watching
 from engine.app.workspace import Workspace
 from engine.errors import EngineError, SpecError, UsageError
 from engine.runtime.deliver import Delivery
 from engine.runtime.events import Event
 from engine.runtime.leases import LeaseKeeper
 from engine.runtime.loop import Loop
-from engine.triggers.facts import Window
 
 if TYPE_CHECKING:
     from engine.core.rollout import Rollout
@@ -128,11 +128,19 @@ class Controller:
             clock=clock,
             actor=this_actor(),
         )
+        self._watching = Watching(
+            workspace=workspace,
+            delivery=self._delivery,
+            document_of=lambda model: self._specs.documents[model].document,
+            note=note,
+            judged=lambda model: self.training.wake([model]),
+            clock=clock,
+        )
         self._retraining = Retraining(
             workspace=workspace,
             leases=self._leases,
             spec_of=self._specs.documents.__getitem__,
-            windows_of=self._windows_of,
+            windows_of=self._watching.windows,
             variables=options.variables,
             note=note,
             tell=tell,
@@ -143,6 +151,7 @@ class Controller:
         )
         self.training = Loop(self._retraining.reconcile, options.trainings, self._failed)
         self.delivery = Loop(self._delivery.reconcile, _DELIVERERS, self._failed)
+        self.monitoring = Loop(self._watching.reconcile, 1, self._failed)
         self._rollouts: dict[str, Rollout] = {}
 
     # ── running ────────────────────────────────────────────────────────────────────────────────────────────
@@ -151,7 +160,11 @@ class Controller:
         """Work until `stop` is set: nothing more begins then, and the running steps end."""
         loops = [
             threading.Thread(target=loop.run, name=name)
-            for name, loop in (("training", self.training), ("delivery", self.delivery))
+            for name, loop in (
+                ("training", self.training),
+                ("delivery", self.delivery),
+                ("monitoring", self.monitoring),
+            )
         ]
         for thread in loops:
             thread.start()
@@ -170,7 +183,7 @@ class Controller:
         """One pass over everything: what is due is done; the models that failed."""
         try:
             self.look()
-            failed = dict(self.delivery.run_once())
+            failed = self.delivery.run_once() | self.monitoring.run_once()
             failed |= self.training.run_once()
             self.look()
             return failed | self.delivery.run_once()
@@ -182,6 +195,7 @@ class Controller:
         self._stop.set()
         self.training.stop()
         self.delivery.stop()
+        self.monitoring.stop()
 
     def kill(self) -> None:
         """End the running steps at once; the next start goes on from there."""
@@ -191,6 +205,7 @@ class Controller:
 
     def _close(self) -> None:
         self._leases.close()
+        self._watching.close()
         self._workspace.registry.close()
 
     # ── what wakes whom ────────────────────────────────────────────────────────────────────────────────────
@@ -199,6 +214,7 @@ class Controller:
         """Look at what may have changed, and wake whoever it concerns."""
         changed = self._specs.read()
         self.training.keep(self._specs.documents)
+        self.monitoring.keep(self._specs.documents)
         self.training.wake(changed)
         store = self._workspace.store
         try:
@@ -224,9 +240,6 @@ class Controller:
         self._rollouts = dict(rollouts)
 
     # ── one model ──────────────────────────────────────────────────────────────────────────────────────────
-
-    def _windows_of(self, _model: str, _document: Mapping[str, Any]) -> Sequence[Window]:
-        return ()
 
     def _failed(self, model: str, error: EngineError, times: int) -> None:
         """Say it the first time, and then each time that it has failed twice as often."""
