@@ -71,18 +71,9 @@ class Watch(Block):
     """The fields of whatever can be breached."""
 
     on_breach: OnBreach = "alert"
-    """What follows when it is breached. Only alert, which engine monitor shows, is supported yet."""
+    """What follows when it is breached: engine up says so; besides, a retrain, or the release that was live before."""
     persistence: Persistence = Field(default={"count": 1, "windows": 1}, validate_default=False)
     """How many windows of how many must breach it, like 2 of 3."""
-
-    @model_validator(mode="after")
-    def _is_honoured(self) -> Watch:
-        if self.on_breach != "alert":
-            raise mistake(
-                f"on_breach: {self.on_breach} is not supported yet",
-                "Write alert, which engine monitor shows; a later version will honour it.",
-            )
-        return self
 
 
 class MetricWatch(Watch):

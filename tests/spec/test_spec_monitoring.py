@@ -62,7 +62,6 @@ def test_a_full_block_is_resolved(load: Load) -> None:
             "value uses the column prediction outside of an aggregate",
         ),
         ("kpis: [{name: calls, value: 3, max: 3}]", "value is not an expression"),
-        ("metrics: [{metric: accuracy, threshold: 0.7, on_breach: rollback}]", "on_breach: rollback is not supported"),
         ("service: {}", "service has no limit. Give error_rate, latency_p99 or both."),
         ("quality: {on_breach: explode}", 'monitoring.quality.on_breach cannot be "explode"'),
     ],
