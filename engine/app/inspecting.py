@@ -1,7 +1,7 @@
 """Looking at what happened and what is live. Reads the state; changes nothing.
 
-Use cases of `status`, `history`, `show`, `state list|show`, `lock list` and `audit`, each returning plain records for
-the command line to render. Raises UsageError for what is not there.
+Use cases of `status`, `triggers`, `history`, `show`, `state list|show`, `lock list` and `audit`, each returning plain
+records for the command line to render. Raises UsageError for what is not there.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from engine.core.records import (
     Attempt,
     AuditEvent,
     Endpoint,
+    Event,
     Lease,
     ModelState,
     Release,
     Run,
     StepResult,
+    TriggerEvaluation,
 )
 from engine.core.rollout import Rollout
 from engine.errors import NotFoundError, UsageError
@@ -98,6 +100,27 @@ def refuse_unknown(name: str, known: Sequence[str]) -> None:
     near = get_close_matches(name, known, n=1)
     remedy = f"Did you mean {near[0]}?" if near else "List what it knows: engine status"
     raise NotFoundError(f"the state knows no model {name}", remedy=remedy if known else "Nothing was applied here yet.")
+
+
+# ── triggers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Triggers:
+    """What a model's triggers said, newest first, and the requests that nobody has taken up."""
+
+    model: str
+    evaluations: Sequence[TriggerEvaluation]
+    waiting: Sequence[Event]
+
+
+def triggers(workspace: Workspace, model: str, limit: int) -> Triggers:
+    """What the triggers of a model said. Raises NotFoundError for a model of which nothing is known."""
+    reader = workspace.reader
+    found = Triggers(model, reader.evaluations(model, limit), reader.pending(model))
+    if not found.evaluations and not found.waiting:
+        refuse_unknown(model, reader.list_models())
+    return found
 
 
 # ── runs and releases ────────────────────────────────────────────────────────────────────────────────────────

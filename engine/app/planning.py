@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from engine.app.cache import Cache, Memo
 from engine.app.children import Children
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from engine.app.detecting import Detection
     from engine.core.graph import Graph
     from engine.runtime.observe import World
+
+_SAID_BY_PLAN = frozenset({"scheduled", "manual"})  # what a plan says of itself
 
 SPEC_SUFFIXES = (".yaml", ".yml")
 
@@ -157,6 +159,7 @@ def plan(
             models.update(plan_afresh(inquiry, rest, memos, begun))
     _refuse_twins(models)
     ordered = [models[file] for file in texts]
+    _add_what_was_said(workspace, ordered)
     whole = Plan(lineage.lineage, lineage.serial, utc(now), tuple(model.plan for model in ordered))
     return Planned(whole, {model.plan.name: model for model in ordered}, request, tuple(texts), variables)
 
@@ -208,6 +211,34 @@ def _load(inquiry: Inquiry, file: str) -> tuple[SpecDocument, World]:
     from engine.app.fresh_planning import load_one
 
     return load_one(inquiry, file)
+
+
+def _add_what_was_said(workspace: Workspace, models: Sequence[PlannedModel]) -> None:
+    """Beside each trigger that only the controller looks at: what it said last, if the triggers are still those."""
+    asking = {model.plan.name: model for model in models if {each.type for each in model.triggers} - _SAID_BY_PLAN}
+    for name, evaluation in (workspace.reader.newest_evaluations(list(asking)) if asking else {}).items():
+        model, document = asking[name], cast("Mapping[str, Any]", evaluation.document)
+        leaves = list(_said_of(document["judged"]))
+        if [leaf["trigger"] for leaf in leaves[: len(model.triggers)]] != [each.type for each in model.triggers]:
+            continue
+        from engine.triggers.decision import outcome_of, text_of
+
+        said = [
+            each if each.type in _SAID_BY_PLAN else TriggerState(each.type, text_of(outcome_of(leaf)), each.next)
+            for each, leaf in zip(model.triggers, leaves, strict=False)
+        ]
+        whole = document["judged"]["outcome"]
+        if whole["status"] == "held" and all(leaf["status"] != "held" for leaf in leaves):
+            said.append(TriggerState("together", text_of(outcome_of(whole))))
+        model.triggers = tuple(said)
+
+
+def _said_of(judged: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The outcomes of the triggers themselves, in the order of the spec."""
+    if not judged["members"]:
+        yield judged["outcome"]
+    for member in judged["members"]:
+        yield from _said_of(member)
 
 
 def _refuse_twins(models: Mapping[str, PlannedModel]) -> None:

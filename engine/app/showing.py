@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.core.records import Event, Run
+from engine.core.records import Event, Run, TriggerEvaluation
 
 if TYPE_CHECKING:
     from engine.app.delivering import EndpointChange, Progress
@@ -58,6 +58,12 @@ def run_document(run: Run) -> dict[str, Any]:
 def event_document(event: Event) -> dict[str, Any]:
     """An event of the inbox."""
     return {**vars(event), "kind": event.kind.value}
+
+
+def evaluation_document(evaluation: TriggerEvaluation) -> dict[str, Any]:
+    """What a model's triggers said; `document` is that of `triggers.evaluation`, with a format version of its own."""
+    aftermath = evaluation.aftermath.value if evaluation.aftermath else None
+    return {name: value for name, value in vars(evaluation).items() if name != "signature"} | {"aftermath": aftermath}
 
 
 def change_document(change: EndpointChange) -> dict[str, Any]:

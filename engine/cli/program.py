@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "rollback": "Serve the release that was stable before, at once.",
         "reconcile": "Carry every rollout on by one pass.",
         "trigger": "Ask for a retrain of a model.",
+        "triggers": "Show what a model's triggers say, and said before.",
         "promote": "Make a model's candidate the stable release.",
         "abort": "Send a model's candidate away.",
     },
