@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from logged import CANDIDATE, STABLE, Writer, asked, said
 
+from engine import failpoints
 from engine.adapters.monitoring import SqlMonitoring
 from engine.core.monitoring import FigureLimit, MetricLimit, QualityLimits, ServiceLimits, Settings, WindowReport
 from engine.core.verdict import Verdict
@@ -136,6 +137,27 @@ def test_windows_are_cut_of_what_the_stable_release_served(world: World) -> None
     [second] = world.look().judged
     assert (second.window.number, second.window.first, second.window.last) == (2, ids[120], ids[239])
     assert world.reports() == [*first.judged, second]
+
+
+@pytest.mark.parametrize("point", ["monitor.add", "monitor.update"])
+def test_interrupted_at_a_named_place_and_looked_at_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    settings = replace(SETTINGS, delay=3 * 3600.0)
+    ids = world.predict(120)
+    if point == "monitor.update":
+        world.look(settings)
+    world.tell(ids[:90])
+    monkeypatch.setenv("ENGINE_FAILPOINTS", f"{point}=error")
+    monkeypatch.setattr(failpoints, "_hits", {})
+    with pytest.raises(RuntimeError, match=point):
+        world.look(settings)
+    monkeypatch.delenv("ENGINE_FAILPOINTS")
+    looked = world.look(settings)
+    [report] = world.reports()
+    assert report in (*looked.judged, *looked.updated)
+    assert (report.window.number, report.labelled) == (1, 90)
+    assert world.look(settings).judged == ()
 
 
 def test_labels_that_come_late_are_taken_in_until_the_window_is_final(world: World) -> None:
