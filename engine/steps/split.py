@@ -242,15 +242,18 @@ def _columns(data: Mapping[str, Any], names: Sequence[str]) -> Columns:
 def _features(
     frame: pd.DataFrame, kinds: Mapping[str, Kind], columns: Columns
 ) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """The columns to learn from, and why others were left out that the spec does not name."""
+    """The columns to learn from, and why others were left out that the spec does not name.
+
+    A constant one stays: clients send it, and where it varies in later data, two releases would not take the same rows.
+    """
     named = {columns.target, columns.id, columns.timestamp, columns.group, *columns.ignore}
     features, left_out = [], {}
     for name in frame.columns:
         if name in named:
             continue
         distinct, known = int(frame[name].nunique()), int(frame[name].notna().sum())
-        if distinct < 2 and known in (0, len(frame)):
-            left_out[name] = "constant" if known else "no values"
+        if not known:
+            left_out[name] = "no values"
         elif kinds[name] == "categorical" and distinct == known >= ALL_DIFFERENT_FROM:
             left_out[name] = "every value is different"
         else:
