@@ -23,7 +23,7 @@ from engine.app.planning import Planned, plan, stat_of
 from engine.app.workspace import Workspace
 from engine.core.plan import Request
 from engine.core.records import Aftermath, Lease, Run, RunStatus, TriggerEvaluation
-from engine.errors import LockedError, TransientError
+from engine.errors import LockedError, StalePlanError, TransientError
 from engine.failpoints import failpoint
 from engine.runtime.deliver import Again, Done, Reconciled
 from engine.runtime.events import Event
@@ -165,7 +165,7 @@ class Retraining:
         if planned.plan.changes:
             result = self._carry_out(planned, f"{due.trigger}: {due.reason}")
             self._refuse_transient(result)
-            self._say(result, f"{due.trigger}: {due.reason}")
+            self._say(result, "retrain")
             aftermath, run_id = self._aftermath(name, result.run_id, result.status), result.run_id
         elif run is not None:
             aftermath, run_id = self._aftermath(name, run.run_id, run.status), run.run_id
@@ -224,7 +224,7 @@ class Retraining:
 
     def _refuse_transient(self, result: Result) -> None:
         """Raise what the loop shall try again; anything else would fail again unchanged, and is left as it is."""
-        if isinstance(result.error, TransientError):
+        if isinstance(result.error, TransientError | StalePlanError):  # what did not answer, or changed meanwhile
             raise result.error
         if result.status is RunStatus.CANCELLED:
             raise TransientError(f"{result.model}: the run was stopped", remedy="It goes on when engine starts again.")
