@@ -68,7 +68,7 @@ def parse_cron(text: str) -> Cron:
 
 
 def _plain(values: list[set[int]], either_day: bool) -> str:
-    """The expression as plain numbers: libraries disagree about `1-1` of a weekday, and about `0-6` beside a day."""
+    """The expression as plain numbers: the library takes `1-1` of a weekday for every day."""
     numbers = [*values[:4], {value % 7 for value in values[4]}]
     sizes = (60, 24, 31, 12, 7)
     texts = [
