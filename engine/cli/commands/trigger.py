@@ -24,8 +24,8 @@ from engine.cli.shape import Settings, define, json_option
 def command(settings: Settings, /, model: str, reason: str, event: str, key: str | None, as_json: bool) -> int:
     """Ask for a retrain: leave an event in the model's inbox, where it waits until `engine up` takes it up.
 
-    It counts in every model, whatever else its triggers say; only a `manual` trigger of the spec may hold it back. It is
-    not lost while nothing runs.
+    It counts in every model, whatever else its triggers say; only a `manual` trigger of the spec may hold it back.
+    It is not lost while nothing runs.
     """
     from engine.app.delivering import this_actor
     from engine.app.triggering import put, requested
