@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from engine.adapters.sources.data import DataSources
 from engine.adapters.sources.stat_cache import FileStatCache
 from engine.app.workspace import Workspace
+from engine.core.monitoring import leaves
 from engine.core.records import Endpoint, ModelState, Release
 from engine.core.rollout import Phase, Rollout
 from engine.errors import EngineError
@@ -25,7 +26,7 @@ def gather(workspace: Workspace, document: Mapping[str, Any], now: datetime, win
     """The facts of one model. Raises StateError; data that cannot be observed is unknown, not an error."""
     store, name = workspace.store, document["name"]
     state = store.models([name])[name]
-    kinds = {trigger["type"]: trigger for trigger in leaves_of(document["retrain_trigger"])}
+    kinds = {trigger["type"]: trigger for trigger in leaves(document["retrain_trigger"])}
     return Facts(
         model=name,
         now=now,
@@ -37,16 +38,6 @@ def gather(workspace: Workspace, document: Mapping[str, Any], now: datetime, win
         upstream=_upstream(workspace, document),
         past=past_of(store.evaluations(name, _NEWEST), store.evaluations(name, _DUE, due_only=True)),
     )
-
-
-def leaves_of(block: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    """The triggers of a resolved `retrain_trigger`, those of nested groups too."""
-    if block is None:
-        return
-    if "type" in block:
-        yield block
-    for member in (*block.get("any_of", ()), *block.get("all_of", ())):
-        yield from leaves_of(member)
 
 
 def _champion(workspace: Workspace, state: ModelState) -> Champion | None:
@@ -131,7 +122,7 @@ def _rows(paths: Sequence[str]) -> int | None:
 
 
 def _upstream(workspace: Workspace, document: Mapping[str, Any]) -> Mapping[str, UpstreamRelease]:
-    names = [trigger["model"] for trigger in leaves_of(document["retrain_trigger"]) if trigger["type"] == "upstream"]
+    names = [trigger["model"] for trigger in leaves(document["retrain_trigger"]) if trigger["type"] == "upstream"]
     found = {}
     for name, state in (workspace.store.models(names) if names else {}).items():
         releases = workspace.store.releases(name)
