@@ -63,6 +63,7 @@ class _Specs:
         except UsageError as error:
             self._tell("", error)
             return set()
+        self._told.pop("", None)
         stats = {str(path): stat_of(str(path)) for path in files}
         project = stat_of(str(self.workspace.root / "engine.yaml"))
         if project != self._stats.get("engine.yaml"):
@@ -74,6 +75,11 @@ class _Specs:
             self.documents.pop(self._models.pop(gone), None)
         self._stats = {"engine.yaml": project, **stats}
         return changed
+
+    @property
+    def mistaken(self) -> bool:
+        """Whether mistakes were told that still stand."""
+        return bool(self._told)
 
     def _load(self, file: str) -> set[str]:
         own = replace(self.workspace)
@@ -145,7 +151,7 @@ class Controller:
             note=note,
             tell=tell,
             stop=self._stop,
-            on_kill=self._kills.append,
+            kills=self._kills,
             clock=clock,
             jobs=options.jobs,
         )
@@ -189,6 +195,11 @@ class Controller:
             return failed | self.delivery.run_once()
         finally:
             self._close()
+
+    @property
+    def has_mistaken_specs(self) -> bool:
+        """Whether a spec file could not be read as it is now."""
+        return self._specs.mistaken
 
     def stop(self) -> None:
         """Let the running steps finish, and begin nothing more."""

@@ -67,7 +67,7 @@ class Retraining:
     note: Callable[[Note], None]
     tell: Callable[[Event], None]
     stop: threading.Event
-    on_kill: Callable[[Callable[[], None]], None]
+    kills: list[Callable[[], None]]  # what ends the runs that go on
     clock: Callable[[], datetime]
     jobs: int
     _settled: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = field(default_factory=dict)
@@ -206,17 +206,25 @@ class Retraining:
 
     def _carry_out(self, planned: Planned, because: str) -> Result:
         own = replace(self.workspace)
+        mine: list[Callable[[], None]] = []
+
+        def on_kill(kill: Callable[[], None]) -> None:
+            mine.append(kill)
+            self.kills.append(kill)
+
         try:
             [result] = apply(
                 own,
                 planned,
                 tell=self.tell,
                 stop=self.stop,
-                on_kill=self.on_kill,
+                on_kill=on_kill,
                 jobs=self.jobs,
                 because=because,
             )
         finally:
+            for kill in mine:
+                self.kills.remove(kill)
             _close(own)
         if isinstance(result.error, LockedError):
             raise result.error

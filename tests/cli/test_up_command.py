@@ -90,7 +90,7 @@ def test_mistakes_in_one_spec_stall_no_other(applied: Path, call: Call) -> None:
     (applied / "specs/broken.yaml").write_text("model_spec: {name: broken, taget: x}\n")
     edit(applied / "specs/churn.yaml", "C: 1.0", "C: 0.5")
     told = call(applied, "controller", "--once")
-    assert 'unknown key "taget"' in told.out
+    assert (told.code, 'unknown key "taget"' in told.out) == (1, True)
     assert runs(applied) == [RunStatus.DONE, RunStatus.DONE]
 
 

@@ -82,7 +82,8 @@ def keep_models(
     jobs = jobs or os.cpu_count() or 1
     options = Options(under(settings, paths), parse_variables(variables), jobs=jobs, trainings=trainings)
     if once:
-        return 1 if _controller(workspace, options).run_once() else 0
+        controller = _controller(workspace, options)
+        return 1 if controller.run_once() or controller.has_mistaken_specs else 0
     return _run(workspace, options, gateway)
 
 
