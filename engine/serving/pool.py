@@ -26,8 +26,9 @@ _BATCH_BYTES = 4 << 20
 _BATCH_JOBS = 256
 _SWEEP_SECONDS = 0.05
 _LOAD_SECONDS = 120.0
-_BACKOFF = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the n-th start in a row
-_HEALTHY_SECONDS = 20.0  # after which the count begins anew
+_BACKOFF = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the n-th start in a row that came to nothing
+_AGAIN_SECONDS = 0.1  # before the next start when the process had been ready only a moment
+_HEALTHY_SECONDS = 1.0  # after which it is started at once
 _DEATHS = 2  # of processes that had this job alone
 
 
@@ -227,9 +228,9 @@ class _Worker(asyncio.Protocol):
         self._replies = Replies()
         self._transport: asyncio.Transport | None = None
         self._number = 0
-        self._starts = 0
+        self._failures = 0  # starts in a row after which it was never ready
         self._since = 0.0  # when it was started, or when its batch was sent
-        self._greeted = 0.0
+        self._ready_since: float | None = None
         self._ended = False
         self._numbers = 0
         self.ready = False
@@ -241,23 +242,31 @@ class _Worker(asyncio.Protocol):
         """Whether it can take a batch now."""
         return self.ready and not self.jobs
 
-    def start(self) -> None:
-        """Start a process; later, when the last ones died soon."""
-        delay = _BACKOFF[min(self._starts, len(_BACKOFF) - 1)]
-        self._starts += 1
+    def start(self, delay: float = 0.0) -> None:
+        """Start a process."""
         self._loop.call_later(delay, self._start)
+
+    def _start_again(self) -> None:
+        """Who was ready is replaced at once, however often it dies: requests wait. Who cannot be had is tried later."""
+        if self._ready_since is not None:
+            self._failures = 0
+            lived = monotonic() - self._ready_since
+            self.start(0.0 if lived > _HEALTHY_SECONDS else _AGAIN_SECONDS)
+        else:
+            self._failures += 1
+            self.start(_BACKOFF[min(self._failures, len(_BACKOFF) - 1)])
 
     def _start(self) -> None:
         if not self._ended:
             self._task = self._loop.create_task(self._connect())
 
     async def _connect(self) -> None:
-        self._replies = Replies()
+        self._replies, self._ready_since = Replies(), None
         self._since = monotonic()
         try:
             self._number, channel = await self._loop.run_in_executor(None, self._pool.spawn)
         except OSError:
-            self.start()
+            self._start_again()
             return
         await self._loop.create_connection(lambda: self, sock=channel)
 
@@ -304,7 +313,8 @@ class _Worker(asyncio.Protocol):
         for reply in self._replies.feed(data):
             if reply.job == HELLO:
                 hello = Hello.of(reply)
-                self.ready, self._greeted = not hello.reason, monotonic()
+                self.ready = not hello.reason
+                self._ready_since = monotonic() if self.ready else None
                 self.pid = hello.pid
                 self._pool.greeted(hello)
                 continue
@@ -319,13 +329,11 @@ class _Worker(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         jobs, self.jobs = self.jobs, {}
         self.pid, self._transport = 0, None
-        if self.ready and monotonic() - self._greeted > _HEALTHY_SECONDS:
-            self._starts = 0
         self.ready = False
         self._pool.kill(self._number)  # whatever of it may be left
         self._pool.died(jobs)
         if not self._ended:
-            self.start()
+            self._start_again()
 
 
 def _failure(status: int, message: str) -> Reply:
