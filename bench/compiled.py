@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from bench.options import Options
@@ -87,7 +86,7 @@ def fitted(estimator: str, kind: str, rows: int) -> tuple[Any, Any]:
     model.fit(seen, target[: len(seen)])
     train.settle(model)
     meta = Origin(schema, estimator, 0, {}).to_meta() | {"format": "skops"}
-    return LoadedModel(model, meta, Path()), frame.iloc[len(seen) :]
+    return LoadedModel(model, meta), frame.iloc[len(seen) :]
 
 
 def table(kind: str, rows: int) -> tuple[Any, dict[str, Any], Any]:

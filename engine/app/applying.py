@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from engine.app.planning import Planned
+from engine.app.signing import ModelSignatures
 from engine.app.workspace import Workspace
 from engine.core.graph import Graph
 from engine.core.plan import Conditional, ModelPlan, Run
@@ -163,6 +164,7 @@ def _means(
         clock=_now,
         lineage=workspace.store.lineage().lineage,
         actor=actor,
+        sign_model=ModelSignatures(workspace).sign,
         killed=killed,
     )
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.app.signing import ModelSignatures
 from engine.app.workspace import HOME, PROJECT_FILE, Workspace
 from engine.core.records import Lease
 from engine.errors import StateError
@@ -62,7 +63,10 @@ def collect_garbage(workspace: Workspace, *, keep: int, dry_run: bool) -> Garbag
                 for model in other.reader.list_models():
                     held.enter_context(_held(other, model, 0.0))
             needed |= other.reader.live_digests(keep)
-        return Garbage(workspace.artifacts.collect(needed, dry_run=dry_run), dry_run)
+        freed = workspace.artifacts.collect(needed, dry_run=dry_run)
+        if not dry_run:
+            ModelSignatures(workspace).collect()
+        return Garbage(freed, dry_run)
 
 
 @contextmanager

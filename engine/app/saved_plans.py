@@ -7,7 +7,6 @@ key that only this project's `.engine` has.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.app.planning import Planned, plan
+from engine.app.signing import signature
 from engine.app.workspace import Workspace
 from engine.core.canonical import Json, canonical_json, digest
 from engine.core.plan import Action, Request, Reuse
@@ -26,7 +26,6 @@ from engine.errors import IntegrityError, StalePlanError, UsageError
 from engine.failpoints import failpoint
 
 FORMAT_VERSION = 1
-_KEY_BYTES = 32
 
 
 def save_plan(workspace: Workspace, planned: Planned, path: Path) -> None:
@@ -144,12 +143,12 @@ def _verified(workspace: Workspace, path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         content: dict[str, Any] = document["plan"]
-        signature = str(document["signature"])
+        signed = str(document["signature"])
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="Check the path.") from error
     except (ValueError, KeyError, TypeError):
         raise IntegrityError(f"{path} is not a saved plan", remedy="Make one with: engine plan --out FILE") from None
-    if not hmac.compare_digest(signature, _sign(workspace, content)):
+    if not hmac.compare_digest(signed, _sign(workspace, content)):
         raise IntegrityError(
             f"{path} was altered, or made by another project", remedy="Make a new one: engine plan --out FILE"
         )
@@ -159,21 +158,4 @@ def _verified(workspace: Workspace, path: Path) -> dict[str, Any]:
 
 
 def _sign(workspace: Workspace, content: Json) -> str:
-    return hmac.new(_key(workspace), canonical_json(content).encode(), hashlib.sha256).hexdigest()
-
-
-def _key(workspace: Workspace) -> bytes:
-    """The project's signing key, made on first use."""
-    path = workspace.shared / "key"
-    workspace.prepare_home()
-    if not path.exists():
-        temporary = path.with_name(f"key.{os.getpid()}.partial")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-        try:
-            os.link(temporary, path)  # the first of several wins
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
-    return path.read_bytes()
+    return signature(workspace, "plan", canonical_json(content))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.app.signing import ModelSignatures
 from engine.app.tokens import token_file
 from engine.app.workspace import Workspace
 from engine.core.records import Artifact, Endpoint, Lineage, Release, utc
@@ -15,9 +16,10 @@ from engine.core.rollout import Phase
 from engine.errors import UsageError
 from engine.serving.admission import LOOPBACK
 from engine.serving.desired import Desired, ReleaseRef, Wanted
-from engine.serving.pool import ModelFiles
+from engine.serving.files import ModelFiles
 from engine.serving.settings import Settings
 from engine.serving.tokens import Door, Purpose
+from engine.steps.stored_files import StoredFile
 
 if TYPE_CHECKING:
     from engine.serving.control import Control
@@ -116,13 +118,17 @@ class StateTruth:
 
     def files(self, release: ReleaseRef) -> ModelFiles:
         """The verified files of a release. Raises IntegrityError."""
-        store = self._workspace.artifacts
+        store, signatures = self._workspace.artifacts, ModelSignatures(self._workspace)
 
-        def file(digest: str | None, name: str) -> Path | None:
-            return None if digest is None else store.path(Artifact(digest, 0, name))
+        def file(digest: str | None, name: str) -> StoredFile | None:
+            if digest is None:
+                return None
+            [(place, own)] = store.files(Artifact(digest, 0, name)).values()
+            return StoredFile(place, own)
 
         return ModelFiles(
-            store.path(release.artifact),
+            {path: StoredFile(*place) for path, place in store.files(release.artifact).items()},
+            lambda: signatures.holds(release.artifact.digest),
             release.id_column,
             file(release.evaluation, "evaluation.json"),
             file(release.holdout, "holdout.parquet"),

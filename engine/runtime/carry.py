@@ -77,6 +77,7 @@ class Means:
     clock: Callable[[], datetime]
     lineage: str
     actor: str
+    sign_model: Callable[[Artifact], None]
     killed: threading.Event  # set when the user wants everything to end at once
 
 
@@ -311,6 +312,8 @@ class Carrier:
                 known = self._means.artifacts.put(path, move=True)
                 note.write_text(canonical_json(known.__dict__), encoding="utf-8")
             outputs[role] = known
+        if work.step.kind == "train":
+            self._means.sign_model(outputs["model"])
         failpoint("step.stored")
         return Finished(outcome, outputs, 0.0, adopted)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from engine.signals import interrupts_held
@@ -29,9 +31,14 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # bat
 
 
 class Template:
-    """Starts model processes. A template that died is started again by the next request."""
+    """Starts model processes. A template that died is started again by the next request.
 
-    def __init__(self) -> None:
+    `private` is a folder of this gateway alone, in which a model process may keep copies of files while it lives.
+    """
+
+    def __init__(self, private: Path) -> None:
+        self._private = private
+        shutil.rmtree(private, ignore_errors=True)  # of a gateway that was killed
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._jobs = 0
@@ -60,16 +67,19 @@ class Template:
         assert self._channel is not None
         self._jobs += 1
         ours, theirs = socket.socketpair()
+        asked = {"job": self._jobs, "private": str(self._private / str(self._jobs)), **request}
         with theirs:
-            socket.send_fds(self._channel, [json.dumps({"job": self._jobs, **request}).encode()], [theirs.fileno()])
+            socket.send_fds(self._channel, [json.dumps(asked).encode()], [theirs.fileno()])
         ours.setblocking(False)
         return self._jobs, ours
 
     def kill(self, job: int) -> None:
-        """End a model process and what it started."""
+        """End a model process and what it started; its private copies go."""
         if self._channel is not None:
             with suppress(OSError):
                 self._channel.send(json.dumps({"kill": job}).encode())
+        if (mine := self._private / str(job)).exists():
+            shutil.rmtree(mine, ignore_errors=True)
 
     def close(self) -> None:
         """End the template and all model processes."""
@@ -83,6 +93,7 @@ class Template:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        shutil.rmtree(self._private, ignore_errors=True)
 
 
 async def close(template: Template) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.core.records import Artifact
-from engine.serving.pool import ModelFiles
+from engine.serving.files import ModelFiles
 
 
 @dataclass(frozen=True)

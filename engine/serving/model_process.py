@@ -1,12 +1,14 @@
 """A model in a process of its own: reads requests from a socket, predicts whatever waits in one batch, replies.
 
-Loading verifies the file's digest. A model is compiled where its answers are proven equal on the hold-out. The process
-is ready when the golden predictions, recorded by the evaluation, came out the same through the same code that answers
-requests. A batch that fails is tried request by request, so that one that cannot be answered takes no other with it.
+Every file is read once, and its bytes are verified before anything is made of them. A model is compiled where its
+answers are proven equal on the hold-out. The process is ready when the golden predictions, recorded by the evaluation,
+came out the same through the same code that answers requests. A batch that fails is tried request by request, so that
+one that cannot be answered takes no other with it.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError
 from engine.serving.answers import Renderer
+from engine.serving.files import ModelFiles
 from engine.serving.payloads import Reader, Rows, check_values
 from engine.serving.refusal import Refusal
 from engine.serving.signature import Signature
@@ -26,6 +29,7 @@ from engine.serving.wire import OWN, Hello, Reply, Request, Requests, reply_fram
 if TYPE_CHECKING:
     from engine.serving.compiled import Answering
     from engine.steps.model_files import LoadedModel
+    from engine.steps.stored_files import StoredFile
 
 _RECEIVE = 1 << 20  # bytes at once
 _MOST_ROWS = 4096  # of several requests in one batch
@@ -33,13 +37,13 @@ _TOLERANCE = 1e-6  # of golden probabilities, and relative of golden values
 
 
 def serve_model(channel: socket.socket, request: Mapping[str, Any]) -> None:
-    """Load the model that `request` names (`folder`, `id`, `evaluation`, `holdout`), then answer until EOF."""
+    """Load the model that `request` names (see `ModelFiles.to_request`), then answer until EOF."""
     try:
-        answerer = Answerer(Path(request["folder"]), request["id"], request["evaluation"], request["holdout"])
+        answerer = Answerer(ModelFiles.of_request(request), Path(request["private"]))
         drop_capabilities()  # now that the files were read, which may belong to another user
         hello = answerer.prove()
     except EngineError as error:
-        hello = Hello(reason=error.message)
+        hello = Hello(reason=" ".join(filter(None, (f"{error.message.rstrip('.')}.", error.remedy))))
     except Exception as error:  # noqa: BLE001 - a model file may raise anything
         traceback.print_exc()
         hello = Hello(reason=f"the model cannot be loaded: {type(error).__name__}")
@@ -56,17 +60,17 @@ def serve_model(channel: socket.socket, request: Mapping[str, Any]) -> None:
 class Answerer:
     """Requests in, replies out, for one loaded model."""
 
-    def __init__(self, folder: Path, id_column: str | None, evaluation: str | None, holdout: str | None) -> None:
+    def __init__(self, files: ModelFiles, private: Path) -> None:
         from engine.serving.compiled import Plain
-        from engine.steps.model_files import load_model
+        from engine.steps.model_files import load_stored
 
-        model = load_model(folder)
-        self._signature = Signature.of(model.meta, id_column)
+        model = load_stored(files.model, private, signed=files.signed())
+        self._signature = Signature.of(model.meta, files.id_column)
         self._answering: Answering = Plain(model)
         self._path = "plain: there is no hold-out to prove anything with"
-        if holdout is not None:
-            self._answering, self._path = _fastest(model, Path(holdout))
-        report = json.loads(Path(evaluation).read_text(encoding="utf-8")) if evaluation else {}
+        if files.holdout is not None:
+            self._answering, self._path = _fastest(model, files.holdout)
+        report = json.loads(files.evaluation.read("evaluation.json")) if files.evaluation else {}
         self._golden: Mapping[str, Any] | None = (report.get("serving") or {}).get("golden")
         score_range = (report.get("serving") or {}).get("score_range")
         self._reader = Reader(self._signature)
@@ -146,12 +150,12 @@ class Answerer:
         return replies
 
 
-def _fastest(model: LoadedModel, holdout: Path) -> tuple[Answering, str]:
+def _fastest(model: LoadedModel, holdout: StoredFile) -> tuple[Answering, str]:
     """The compiled form where it is proven equal, else the plain one; and which it is."""
     from engine.serving.compiled import NotCompiled, Plain, compile_model
     from engine.steps.table import read_parquet
 
-    sample = read_parquet(holdout)
+    sample = read_parquet(io.BytesIO(holdout.read("holdout.parquet")))
     compiled = compile_model(model, sample)
     if isinstance(compiled, NotCompiled):
         return Plain(model, sample), f"plain: {compiled.reason}"

@@ -10,12 +10,11 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any, cast
 
 from engine.serving.children import Template
+from engine.serving.files import ModelFiles
 from engine.serving.settings import Settings
 from engine.serving.signature import Signature
 from engine.serving.wire import HELLO, Hello, Replies, Reply, request_frame
@@ -30,16 +29,6 @@ _BACKOFF = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the n-th
 _AGAIN_SECONDS = 0.1  # before the next start when the process had been ready only a moment
 _HEALTHY_SECONDS = 1.0  # after which it is started at once
 _DEATHS = 2  # of processes that had this job alone
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """What a model process needs: the verified folder, the column that names a row, evaluation report and hold-out."""
-
-    folder: Path
-    id_column: str | None = None
-    evaluation: Path | None = None
-    holdout: Path | None = None
 
 
 class Job:
@@ -127,15 +116,7 @@ class Pool:
 
     def spawn(self) -> tuple[int, Any]:
         """A process for a worker."""
-        files = self._files
-        request = {
-            "folder": str(files.folder),
-            "id": files.id_column,
-            "evaluation": str(files.evaluation) if files.evaluation else None,
-            "holdout": str(files.holdout) if files.holdout else None,
-            "memory": self._settings.memory,
-        }
-        return self._template.spawn(request)
+        return self._template.spawn({**self._files.to_request(), "memory": self._settings.memory})
 
     def kill(self, number: int) -> None:
         """End a worker's process."""

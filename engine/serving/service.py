@@ -35,6 +35,7 @@ from engine.serving.settings import Settings
 from engine.serving.tokens import Door
 
 STATUS, ROUTES, EVIDENCE, LOCK = "status.json", "routes.json", "evidence.db", "lock"
+PRIVATE = "private"
 _STATUS_SECONDS = 1.0
 _CONDENSE_SECONDS = 600.0
 _CONDENSE_AFTER = timedelta(hours=1)
@@ -108,7 +109,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        template = Template()
+        template = Template(self._folder / PRIVATE)
         keeper = Keeper(self._folder, self._settings.log)
         self._gateway = gateway = Gateway(
             self._settings, keeper, lambda: metrics.text(self._gateway, template), self._door

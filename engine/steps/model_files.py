@@ -3,7 +3,8 @@
 `model.skops` where every type in it is on our own list of trusted types and it predicts the same after a round trip,
 else `model.pkl` (cloudpickle, with the project's modules inside). A command may leave an MLflow model, `model.onnx`,
 `model.skops`, `model.pkl` or `model.joblib`, or any files that its own predict command understands. The same data,
-code and seed give the same bytes. A file is read only if its digest is the one in meta.json (IntegrityError).
+code and seed give the same bytes. A file is read only if its digest is the one in meta.json (IntegrityError); a stored
+release only from bytes that have the digests of its record, and a format that runs code only when it is signed.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from engine.core.canonical import canonical_json, digest_bytes
 from engine.errors import IntegrityError, NotSupportedError, StepError
-from engine.steps import foreign_models, skops_files
+from engine.steps import foreign_models, skops_files, stored_files
 from engine.steps.schema import Schema
+from engine.steps.stored_files import StoredFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +35,8 @@ FILES: Mapping[str, str] = {
     "model.pkl": "pickle",
     "model.joblib": "joblib",
 }
+RUNS_CODE = frozenset({"mlflow", "pickle", "joblib"})
+"""Formats whose files run code of their own when they are read."""
 _CHECKED_ROWS = 200
 
 
@@ -49,7 +53,6 @@ class LoadedModel:
 
     predictor: Predictor
     meta: Mapping[str, Any]
-    folder: Path
 
     @property
     def features(self) -> list[str]:
@@ -190,15 +193,46 @@ def load_model(
         command = foreign_models.CommandModel(
             tuple(predict), inputs, scratch, tuple(meta["classes"]), environment or {}
         )
-        return LoadedModel(command, meta, folder)
+        return LoadedModel(command, meta)
+    _refuse_command(kind)
+    data = (folder / name).read_bytes()
+    if digest_bytes(data) != meta["digest"]:
+        raise IntegrityError(f"{name} is not the file that was written", remedy="Train again: --replace train")
+    return LoadedModel(_read(kind, folder, data, meta), meta)
+
+
+def load_stored(files: Mapping[str, StoredFile], private: Path, *, signed: bool) -> LoadedModel:
+    """The model of a stored release: `files` by their paths in it, `signed` if our own training wrote them.
+
+    Nothing but the verified bytes is read. What a library wants as a folder is copied to `private`, which must not
+    exist yet and must stay while the model is used.
+    Raises IntegrityError for what is not as it was stored or runs code and is not signed, NotSupportedError, StepError.
+    """
+    meta = json.loads(_file(files, META).read(META))
+    kind, name = meta["format"], meta["file"]
+    _refuse_command(kind)
+    if kind in RUNS_CODE and not signed:
+        raise IntegrityError(
+            f"{name} runs code when it is read, and was not signed by this project's training: it is not read",
+            remedy="Train it here (engine apply --replace train), or copy .engine/key from the machine that did.",
+        )
+    data = _file(files, name).read(name)
+    if kind == "mlflow":
+        stored_files.write_all({path: file.read(path) for path, file in files.items()}, private)
+    return LoadedModel(_read(kind, private, data, meta), meta)
+
+
+def _file(files: Mapping[str, StoredFile], name: str) -> StoredFile:
+    if name not in files:
+        raise IntegrityError(f"the release has no file {name}", remedy="Train again: --replace train")
+    return files[name]
+
+
+def _refuse_command(kind: str) -> None:
     if kind == "command":
         raise NotSupportedError(
             "this model can only be used through its predict command", remedy="Name it in training.predict."
         )
-    data = (folder / name).read_bytes()
-    if digest_bytes(data) != meta["digest"]:
-        raise IntegrityError(f"{name} is not the file that was written", remedy="Train again: --replace train")
-    return LoadedModel(_read(kind, folder, data, meta), meta, folder)
 
 
 def _read(kind: str, folder: Path, data: bytes, meta: Mapping[str, Any]) -> Predictor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engine.errors import StepError
 from engine.steps.columns import Kind, column_of, typed_column
@@ -44,8 +44,8 @@ def read_table(
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows)), kinds
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """A Parquet file that `write_parquet` wrote, with the types that `read_table` gives."""
+def read_parquet(path: Path | BinaryIO) -> pd.DataFrame:
+    """A Parquet file, by its path or opened, that `write_parquet` wrote, with the types that `read_table` gives."""
     import pandas as pd
     import pyarrow.parquet as pq
 

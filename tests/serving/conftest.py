@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from served import ALTERED, CHANGED, MISCHIEF, TWIN, Gateway, add_release, set_endpoint
 
+from engine.app.signing import ModelSignatures
 from engine.app.workspace import open_workspace
 from engine.cli.entry import run
 from engine.core.records import Artifact
@@ -38,7 +39,9 @@ def _make(made: Path) -> None:
     report = json.loads(workspace.artifacts.path(_evaluation(first.evidence)).read_text())
     add_release(folder, TWIN)
     naughty = _mischief(model, made / "mischief")
-    add_release(folder, MISCHIEF, artifact=workspace.artifacts.put(naughty), evidence={})
+    mischief = workspace.artifacts.put(naughty)
+    ModelSignatures(workspace).sign(mischief)
+    add_release(folder, MISCHIEF, artifact=mischief, evidence={})
     report["serving"]["golden"]["predictions"].reverse()
     changed = made / "evaluation.json"
     changed.write_text(json.dumps(report))

@@ -97,7 +97,7 @@ def schema_of(kinds: Mapping[str, str], task: str, target: pd.Series[Any]) -> Sc
 
 def loaded_of(fitted: Any, kinds: Mapping[str, str], task: str, target: pd.Series[Any]) -> LoadedModel:
     meta = Origin(schema_of(kinds, task, target), "x", 0, {}).to_meta() | {"format": "skops", "file": None}
-    return LoadedModel(fitted, meta, Path())
+    return LoadedModel(fitted, meta)
 
 
 @cache
@@ -513,13 +513,13 @@ def test_unknown_parts_fall_back_with_a_reason() -> None:
 def test_nothing_is_compiled_without_proof_or_knowledge_of_the_format() -> None:
     loaded, sample = trained(f"{LINEAR}LogisticRegression", "binary")
     assert compile_model(loaded, sample.iloc[:0]) == NotCompiled("there are no rows to prove it with")
-    foreign = LoadedModel(loaded.predictor, {**loaded.meta, "format": "onnx"}, Path())
+    foreign = LoadedModel(loaded.predictor, {**loaded.meta, "format": "onnx"})
     assert compile_model(foreign, sample) == NotCompiled("a model in the format onnx")
 
 
 def test_classes_come_in_the_order_of_the_model() -> None:
     loaded, sample = trained(f"{LINEAR}LogisticRegression", "multiclass")
-    turned = LoadedModel(loaded.predictor, {**loaded.meta, "classes": ["zz", "no", "yes"]}, Path())
+    turned = LoadedModel(loaded.predictor, {**loaded.meta, "classes": ["zz", "no", "yes"]})
     compiled = compiled_of(turned, sample)
     assert_same(turned.answers(sample), compiled.answers(columns_of(sample), len(sample)))
 

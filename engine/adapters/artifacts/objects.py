@@ -116,6 +116,21 @@ class Objects:
             raise FileNotFoundError(digest)
         return self._trees[digest]
 
+    def __contains__(self, digest: str) -> bool:
+        with contextlib.suppress(IntegrityError):  # no digest at all
+            return self.size(digest) is not None
+        return False
+
+    def read_entries(self, digest: str) -> tuple[manifest.Entry, ...]:
+        """The files of a tree, from bytes that are verified whatever was noted. Raises IntegrityError."""
+        try:
+            data = self.at(digest).read_bytes()
+        except OSError as error:
+            raise IntegrityError(f"{short(digest)} cannot be read: {error.strerror}") from None
+        if digest_bytes(data) != digest:
+            raise IntegrityError(f"the list of files {short(digest)} was altered after it was stored")
+        return manifest.decode(data)
+
     def size(self, digest: str) -> int | None:
         """How many bytes an object has; None if it is not there."""
         try:
