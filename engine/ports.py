@@ -32,6 +32,7 @@ from engine.core.records import (
 from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
+    from engine.core.alerts import AlertRecord, Told
     from engine.core.monitoring import WindowReport
     from engine.core.rollout import Rollout, Seen
 
@@ -216,6 +217,22 @@ class EvaluationStore(Protocol):
 
     def newest_evaluations(self, models: Sequence[str]) -> Mapping[str, TriggerEvaluation]:
         """The newest evaluation of each of these models that has one."""
+
+
+class AlertStore(Protocol):
+    """Alerts, and what their receivers were told. Moves no serial: it is no part of what a plan is made of."""
+
+    def alerts(self, model: str | None = None) -> Sequence[AlertRecord]:
+        """The alerts (of one model if given): those that fire first, then those that were resolved last."""
+
+    def told(self, model: str | None = None) -> Sequence[Told]:
+        """What the receivers of alerts (of one model if given) were told."""
+
+    def keep_alerts(self, lease: Lease, records: Sequence[AlertRecord], told: Sequence[Told] = ()) -> None:
+        """Store alerts of a model and what its receivers were told, together, under a lease of the model's alerts.
+
+        Raises FencedError for a lost lease.
+        """
 
 
 # ── monitoring ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -157,6 +157,11 @@ def delivery_of(model: str) -> str:
     return f"{model}:delivery"
 
 
+def alerts_of(model: str) -> str:
+    """The name under which a model's alerts are leased: who is told of them is nobody else's concern."""
+    return f"{model}:alerts"
+
+
 @dataclass(frozen=True)
 class Lease:
     """The right to change one model, until it expires or is taken over. Writes carry `token`, the fence."""

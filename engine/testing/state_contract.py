@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from engine.core.alerts import Alert, AlertRecord, Told
 from engine.core.audit import ChainHead, verify_chain
 from engine.core.canonical import digest
 from engine.core.records import (
@@ -33,6 +34,7 @@ from engine.core.records import (
     RunStatus,
     StepResult,
     TriggerEvaluation,
+    alerts_of,
     delivery_of,
 )
 from engine.core.rollout import (
@@ -55,6 +57,7 @@ from engine.core.rollout import (
 from engine.core.verdict import Verdict
 from engine.errors import FencedError, IntegrityError, LockedError, StalePlanError, StateError, UsageError
 from engine.ports import (
+    AlertStore,
     EvaluationStore,
     HistoryReader,
     Inbox,
@@ -100,10 +103,14 @@ class Reader(StateReader, HistoryReader, RolloutReader, Protocol):
 
     def newest_evaluations(self, models: Sequence[str]) -> Mapping[str, TriggerEvaluation]: ...
 
+    def alerts(self, model: str | None = None) -> Sequence[AlertRecord]: ...
+
+    def told(self, model: str | None = None) -> Sequence[Told]: ...
+
     def close(self) -> None: ...
 
 
-class Store(Reader, LeaseStore, Ledger, ReleaseStore, Inbox, EvaluationStore, PlanStore, Protocol):
+class Store(Reader, LeaseStore, Ledger, ReleaseStore, Inbox, EvaluationStore, AlertStore, PlanStore, Protocol):
     """All ports of the state in one."""
 
     def taint(self, model: str, step: str, *, actor: str) -> None: ...
@@ -805,6 +812,48 @@ class StateContract:
         other = opened.store.record(opened.started("run2", "iris"), make_evaluation("quiet", "iris"))
         opened.store.rm("churn", actor="ana")
         assert opened.reader.evaluations() == [other]
+
+    # ── alerts ──
+
+    def test_an_alert_is_one_record_and_receivers_are_remembered(self, opened: Opened) -> None:
+        serial = opened.reader.lineage().serial
+        lease = opened.store.acquire(alerts_of("churn"), "ana", 60)
+        alert = Alert("churn", "RunFailed", "warning", "run 1 failed", "See it.", {"step": "train"})
+        first, other = AlertRecord(alert, 1, AT, AT), AlertRecord(replace(alert, name="RolledBack"), 1, AT, AT)
+        told = Told("churn", "ops", "", AT, 1, AT, {alert.fingerprint: (1, "firing")}, (AT,), 2, AT, "no answer")
+        opened.store.keep_alerts(lease, [first, other], [told])
+        resolved = replace(first, resolved_at="2026-01-02", alert=replace(alert, summary="run 2 failed"))
+        opened.store.keep_alerts(lease, [resolved], [replace(told, sequence=2, alerts={}, next_at=None)])
+        for reader in (opened.reader, opened.store):
+            assert reader.alerts("churn") == reader.alerts() == [other, resolved]
+            assert reader.told("churn") == [replace(told, sequence=2, alerts={}, next_at=None)]
+            assert not reader.alerts("iris") and not reader.told("iris")
+        assert opened.reader.lineage().serial == serial, "no plan gets stale by an alert"
+        said = [event.event for event in opened.reader.audit() if event.event.startswith("alert")]
+        assert said == ["alert firing", "alert firing", "alert resolved"]
+
+    def test_only_the_holder_of_the_alerts_writes_them(self, opened: Opened) -> None:
+        record = AlertRecord(Alert("churn", "RunFailed", "warning", "it failed"), 1, AT, AT)
+        stale = opened.store.acquire(alerts_of("churn"), "ana", 60)
+        opened.clock.advance(61)
+        opened.store.acquire(alerts_of("churn"), "ben", 60)
+        with pytest.raises(FencedError):
+            opened.store.keep_alerts(stale, [record])
+        with pytest.raises(ValueError, match="does not cover"):
+            opened.store.keep_alerts(opened.started(), [record])
+        assert opened.reader.alerts() == []
+
+    def test_resolved_alerts_do_not_grow_without_bound_and_go_with_their_model(self, opened: Opened) -> None:
+        opened.store.release(opened.started())
+        lease = opened.store.acquire(alerts_of("churn"), "ana", 60)
+        alert = Alert("churn", "RunFailed", "warning", "it failed")
+        many = [replace(alert, labels={"run": str(number)}) for number in range(210)]
+        over = [AlertRecord(each, 1, AT, AT, f"2026-01-02T{n:05}") for n, each in enumerate(many)]
+        opened.store.keep_alerts(lease, [AlertRecord(alert, 1, AT, AT), *over], [Told("churn", "ops", "", AT)])
+        kept = opened.reader.alerts("churn")
+        assert (len(kept), kept[0].resolved_at, kept[1], kept[-1]) == (201, None, over[-1], over[10])
+        opened.store.rm("churn", actor="ana")
+        assert not opened.reader.alerts() and not opened.reader.told()
 
     # ── plans, taints, removal ──
 

@@ -23,6 +23,7 @@ from engine.adapters.state.queries import (
     strategy_json,
 )
 from engine.adapters.state.transaction import Transaction
+from engine.core.alerts import AlertRecord, Told
 from engine.core.canonical import Json, canonical_json
 from engine.core.records import (
     Aftermath,
@@ -452,6 +453,50 @@ def settle_evaluation(tx: Transaction, model: str, sequence: int, aftermath: Aft
     tx.execute(
         "UPDATE evaluations SET aftermath = :aftermath, run_id = :run_id, settled_at = :at WHERE sequence = :sequence",
         {"aftermath": aftermath.value, "run_id": run_id, "at": tx.now, "sequence": sequence},
+    )
+
+
+# ── alerts ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def keep_alert(tx: Transaction, record: AlertRecord) -> None:
+    """Store an alert, or what became of it."""
+    alert = record.alert
+    tx.execute(
+        "INSERT INTO alerts (model, fingerprint, name, severity, summary, remedy, labels, episode, fired_at, seen_at,"
+        " resolved_at) VALUES (:model, :fingerprint, :name, :severity, :summary, :remedy, :labels, :episode, :fired_at,"
+        " :seen_at, :resolved_at) ON CONFLICT (model, fingerprint) DO UPDATE SET severity = :severity,"
+        " summary = :summary, remedy = :remedy, episode = :episode, fired_at = :fired_at, seen_at = :seen_at,"
+        " resolved_at = :resolved_at",
+        {
+            **vars(alert),
+            "labels": canonical_json(dict(alert.labels)),
+            "fingerprint": alert.fingerprint,
+            "episode": record.episode,
+            "fired_at": record.fired_at,
+            "seen_at": record.seen_at,
+            "resolved_at": record.resolved_at,
+        },
+    )
+
+
+def trim_alerts(tx: Transaction, model: str, kept: int) -> None:
+    """Of the resolved alerts of a model keep the newest `kept`."""
+    tx.execute(
+        "DELETE FROM alerts WHERE model = :model AND resolved_at IS NOT NULL AND resolved_at <= (SELECT resolved_at"
+        " FROM alerts WHERE model = :model AND resolved_at IS NOT NULL ORDER BY resolved_at DESC LIMIT 1 OFFSET :kept)",
+        {"model": model, "kept": kept},
+    )
+
+
+def keep_told(tx: Transaction, told: Told) -> None:
+    """Store what a receiver was told of a group."""
+    tx.execute(
+        "INSERT INTO told (model, receiver, grouping, since, sequence, sent_at, alerts, recent, failures, next_at,"
+        " error) VALUES (:model, :receiver, :group, :since, :sequence, :sent_at, :alerts, :recent, :failures, :next_at,"
+        " :error) ON CONFLICT (model, receiver, grouping) DO UPDATE SET sequence = :sequence, sent_at = :sent_at,"
+        " alerts = :alerts, recent = :recent, failures = :failures, next_at = :next_at, error = :error",
+        {**vars(told), "alerts": canonical_json(dict(told.alerts)), "recent": canonical_json(list(told.recent))},
     )
 
 

@@ -37,9 +37,10 @@ from engine.core.records import (
 from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
+    from engine.core.alerts import AlertRecord, Told
     from engine.core.rollout import Rollout, Strategy
 
-SCHEMA_HEAD = "0003"
+SCHEMA_HEAD = "0004"
 """The schema revision that this version reads and writes."""
 
 Row: TypeAlias = tuple[Any, ...]
@@ -57,6 +58,8 @@ _ROLLOUT = (
 )
 _OPEN = "(phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval')"
 _LEASE = "model, holder, token, acquired_at, expires_at"
+_ALERT = "model, name, severity, summary, remedy, labels, episode, fired_at, seen_at, resolved_at"
+_TOLD = "model, receiver, grouping, since, sequence, sent_at, alerts, recent, failures, next_at, error"
 _EVENT = "id, model, kind, event, reason, actor, received_at, sequence, handled_at, handled_by"
 _EVALUATION = "model, status, signature, document, first_at, last_at, count, sequence, aftermath, run_id, settled_at"
 _AUDIT = "sequence, at, actor, event, subject, details, previous_hash, hash"
@@ -218,6 +221,27 @@ class StateQueries(ABC):
         with self._snapshot() as fetch:
             found = [] if fetch is None else [find_newest_evaluation(fetch, model) for model in models]
         return {evaluation.model: evaluation for evaluation in found if evaluation is not None}
+
+    # ── Alerts, to read ──
+
+    def alerts(self, model: str | None = None) -> Sequence[AlertRecord]:
+        """The alerts (of one model if given): those that fire first, then those that were resolved last."""
+        where = "" if model is None else "WHERE model = :model "
+        rows = self._rows(
+            f"SELECT {_ALERT} FROM alerts {where}ORDER BY CASE WHEN resolved_at IS NULL THEN 0 ELSE 1 END,"  # noqa: S608
+            " resolved_at DESC, fired_at DESC, model, fingerprint",
+            {} if model is None else {"model": model},
+        )
+        return [alert_of(row) for row in rows]
+
+    def told(self, model: str | None = None) -> Sequence[Told]:
+        """What the receivers of alerts (of one model if given) were told."""
+        where = "" if model is None else "WHERE model = :model "
+        rows = self._rows(
+            f"SELECT {_TOLD} FROM told {where}ORDER BY model, receiver, grouping",  # noqa: S608 - constants
+            {} if model is None else {"model": model},
+        )
+        return [told_of(row) for row in rows]
 
     # ── the audit log ──
 
@@ -495,6 +519,23 @@ def evaluation_of(row: Row) -> TriggerEvaluation:
     values: list[Any] = list(row)
     values[3], values[8] = json.loads(row[3]), Aftermath(row[8]) if row[8] else None
     return TriggerEvaluation(*values)
+
+
+def alert_of(row: Row) -> AlertRecord:
+    """The alert of a row with the columns of `_ALERT`."""
+    from engine.core.alerts import Alert, AlertRecord
+
+    return AlertRecord(Alert(*row[:5], json.loads(row[5])), *row[6:])
+
+
+def told_of(row: Row) -> Told:
+    """What a receiver was told, of a row with the columns of `_TOLD`."""
+    from engine.core.alerts import Told
+
+    values: list[Any] = list(row)
+    values[6] = {fingerprint: tuple(said) for fingerprint, said in json.loads(row[6]).items()}
+    values[7] = tuple(json.loads(row[7]))
+    return Told(*values)
 
 
 def find_newest_evaluation(fetch: Fetch, model: str) -> TriggerEvaluation | None:

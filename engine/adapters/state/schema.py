@@ -280,6 +280,44 @@ evaluations = Table(
     ),
 )
 
+# No foreign key to `models`: a first run that fails is an alert, too.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("episode", BigInteger, nullable=False),
+    Column("fired_at", Text, nullable=False),
+    Column("seen_at", Text, nullable=False),
+    Column("resolved_at", Text),
+    CheckConstraint("severity = 'warning' OR severity = 'critical'", name="severity"),
+    CheckConstraint("episode >= 1", name="episode"),
+    CheckConstraint("resolved_at IS NULL OR resolved_at >= fired_at", name="resolved"),
+)
+
+# What each receiver of alerts was told of each group.
+told = Table(
+    "told",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("receiver", Text, primary_key=True),
+    Column("grouping", Text, primary_key=True),
+    Column("since", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("sent_at", Text),
+    Column("alerts", Text, nullable=False),
+    Column("recent", Text, nullable=False),
+    Column("failures", BigInteger, nullable=False),
+    Column("next_at", Text),
+    Column("error", Text, nullable=False),
+    CheckConstraint("sequence >= 0 AND failures >= 0", name="counted"),
+)
+
 # No foreign key to `models`: a token only grows, even when the model is removed and comes back. No holder: free.
 leases = Table(
     "leases",

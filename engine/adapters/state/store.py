@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -29,6 +29,8 @@ from engine.adapters.state.queries import (
     find_release,
 )
 from engine.adapters.state.transaction import Transaction
+from engine.core.alerts import KEPT_RECORDS, AlertRecord, Told
+from engine.core.canonical import Json
 from engine.core.records import (
     Aftermath,
     Attempt,
@@ -41,6 +43,7 @@ from engine.core.records import (
     RunStatus,
     StepResult,
     TriggerEvaluation,
+    alerts_of,
     utc,
 )
 from engine.errors import (
@@ -369,6 +372,30 @@ class SqlStateStore(StateQueries):
 
         self._database.write(body)
 
+    # ── AlertStore ──
+
+    def keep_alerts(self, lease: Lease, records: Sequence[AlertRecord], told: Sequence[Told] = ()) -> None:
+        """Store alerts of a model and what its receivers were told, together. Raises FencedError for a lost lease."""
+        models = {*(each.alert.model for each in records), *(each.model for each in told)}
+        if any(alerts_of(model) != lease.model for model in models):
+            raise ValueError(f"a lease of {lease.model} does not cover the alerts of {', '.join(sorted(models))}")
+
+        def body(tx: Transaction) -> None:
+            ledger.prove(tx, lease)
+            for record in records:
+                ledger.keep_alert(tx, record)
+                if record.resolved_at is not None or record.fired_at == record.seen_at:
+                    alert, event = record.alert, f"alert {record.status}"
+                    details: Mapping[str, Json] = {"name": alert.name, "summary": alert.summary}
+                    tx.record(holders.actor(lease.holder), event, alert.model, details)
+            for each in told:
+                ledger.keep_told(tx, each)
+            for model in models if records else ():
+                ledger.trim_alerts(tx, model, KEPT_RECORDS)
+
+        if models:
+            self._database.write(body)
+
     # ── PlanStore ──
 
     def redeem(self, plan_id: str, at: str) -> None:
@@ -419,7 +446,7 @@ class SqlStateStore(StateQueries):
         self._database.write(body)
 
     def rm(self, model: str, *, actor: str) -> None:
-        """Forget a model: its results, runs, releases, endpoint, events and evaluations.
+        """Forget a model: its results, runs, releases, endpoint, events, evaluations and alerts.
 
         Audit events and the fencing token stay. Raises UsageError when it is not known, LockedError while somebody
         holds its lease.
@@ -434,7 +461,18 @@ class SqlStateStore(StateQueries):
             tx.touch()
             (serial,) = tx.fetch("SELECT serial FROM meta", {})[0]
             tx.record(actor, "model removed", model, {"serial": serial})
-            for table in ("evaluations", "inbox", "rollouts", "endpoints", "releases", "taints", "steps", "runs"):
+            for table in (
+                "told",
+                "alerts",
+                "evaluations",
+                "inbox",
+                "rollouts",
+                "endpoints",
+                "releases",
+                "taints",
+                "steps",
+                "runs",
+            ):
                 tx.execute(f"DELETE FROM {table} WHERE model = :model", {"model": model})  # noqa: S608 - constants
             tx.execute("DELETE FROM models WHERE name = :model", {"model": model})
 
