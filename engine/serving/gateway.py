@@ -35,7 +35,9 @@ from engine.serving.wire import Request as Asked
 
 Action = Callable[[Request], None]
 _BODIES = (b"application/json", b"application/octet-stream")
-_OPEN = frozenset({b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready"})  # without a token
+_OPEN = frozenset(  # without a token
+    {b"/healthz", b"/readyz", b"/ping", b"/health", b"/v2/health/live", b"/v2/health/ready"}
+)
 _CANDIDATES_SHARE = 0.5  # of the deadline; the rest is for the stable release
 _MOST_TO_PARSE = 256 << 10  # bytes of a body that are parsed here for a key; beyond it everybody would wait
 _RETRY = b"retry-after: 1\r\n"
@@ -76,6 +78,9 @@ class Gateway:
             "/openapi.json": self._openapi,
             "/docs": lambda request: request.answer(200, openapi.PAGE, openapi.PAGE_HEADERS),
             "/v1/models": self._list,
+            "/ping": self._ready,  # these three as MLflow's scoring server has them
+            "/health": self._ready,
+            "/version": lambda request: request.answer(200, __version__.encode(), b"content-type: text/plain\r\n"),
             "/v2": self._server,
             "/v2/health/live": lambda request: request.answer_json(200, {"live": True}),
             "/v2/health/ready": self._ready,
@@ -113,15 +118,20 @@ class Gateway:
         methods = self._table.get(request.path)
         if methods is None:
             methods = self._table.get(quote(unquote(request.path.decode("latin-1")), safe="/").encode())
-        if request.path not in _OPEN and not self._admits(request):
-            request.fail(401, "a token is needed", CHALLENGE)
-            return
+        if request.path not in _OPEN:
+            if self._loopback and (foreign := foreign_site(request)) is not None:
+                request.fail(*foreign)
+                return
+            if not self._admits(request):
+                request.fail(401, "a token is needed", CHALLENGE)
+                return
         if methods is None:
             self._unknown(request)
             return
         action = methods.get(request.method)
         if action is not None:
-            if request.method == b"POST" and not self._is_ours(request):
+            if request.method == b"POST" and (foreign := foreign_body(request, _BODIES)) is not None:
+                request.fail(*foreign)
                 return
             action(request)
             return
@@ -151,13 +161,6 @@ class Gateway:
 
     def _admits(self, request: Request) -> bool:
         return self._door is None or self._door.who(request.headers.get(b"authorization", b"")) is not None
-
-    def _is_ours(self, request: Request) -> bool:
-        """Whether a page of another site cannot have sent it, and its body is JSON; answers it otherwise."""
-        refusal = (foreign_site(request) if self._loopback else None) or foreign_body(request, _BODIES)
-        if refusal is not None:
-            request.fail(*refusal)
-        return refusal is None
 
     # ── predictions ────────────────────────────────────────────────────────────────────────────────────────────
 
