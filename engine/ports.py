@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from engine.core.alerts import AlertRecord, Told
     from engine.core.monitoring import WindowReport
     from engine.core.rollout import Rollout, Seen
+    from engine.stats.drift import Column, DriftReport, Profile
 
 # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -279,6 +280,14 @@ class PredictionReader(Protocol):
         """How many actual values are known of a model's ids from one to another."""
 
 
+class DriftDetector(Protocol):
+    """Carries out what a resolved `{type: drift, …}` says: `adapters.detectors.find.check_block`."""
+
+    def __call__(self, profile: Profile, batch: Iterable[Column], block: Mapping[str, Any]) -> DriftReport:
+        """Raises EngineError where a library is missing or a detector fails, ValueError for columns that are not
+        there."""
+
+
 class MonitoringStore(Protocol):
     """Reports of closed windows. Whoever adds a window first has judged it."""
 
@@ -296,6 +305,19 @@ class MonitoringStore(Protocol):
 
     def trim(self, model: str, keep: int) -> None:
         """Delete all but the newest windows of a model."""
+
+
+class ReferenceStore(Protocol):
+    """The window of a release's own predictions that later ones are compared with: one for each release."""
+
+    def keep_reference(self, model: str, version: int, number: int, profile: bytes) -> None:
+        """Keep window `number` as the reference, unless there is one."""
+
+    def drop_reference(self, model: str, version: int, number: int) -> None:
+        """Window `number` is the reference no more, if it was."""
+
+    def production_reference(self, model: str, version: int) -> tuple[int, bytes] | None:
+        """The number of the window, and the bytes of its profile."""
 
 
 class PlanStore(Protocol):

@@ -33,10 +33,19 @@ windows = sa.Table(
     sa.Column("report", sa.LargeBinary, nullable=False),
     sa.Index("ix_monitoring_windows_last", "model", "last"),
 )
+references = sa.Table(
+    "monitoring_references",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),  # of the window
+    sa.Column("profile", sa.LargeBinary, nullable=False),
+)
 
 
 class SqlMonitoring:
-    """The port MonitoringStore. The table is made by the first write; reading what is not there gives nothing."""
+    """The ports MonitoringStore and ReferenceStore. Tables are made by the first write; reading what is not there gives
+    nothing."""
 
     def __init__(self, url: str) -> None:
         parsed = sa.make_url(url)
@@ -83,20 +92,49 @@ class SqlMonitoring:
             other.c.model == windows.c.model, other.c.version == windows.c.version, other.c.number > windows.c.number
         )
         edge = newest.offset(keep).limit(1).scalar_subquery()
+        gone = ~sa.exists().where(windows.c.model == references.c.model, windows.c.version == references.c.version)
         with self._writing() as connection:
             connection.execute(sa.delete(windows).where(windows.c.model == model, windows.c.last <= edge, later))
+            connection.execute(sa.delete(references).where(references.c.model == model, gone))
+
+    def keep_reference(self, model: str, version: int, number: int, profile: bytes) -> None:
+        """Keep a window's profile as the reference of a release, unless there is one."""
+        try:
+            with self._writing() as connection:
+                connection.execute(
+                    sa.insert(references).values(model=model, version=version, number=number, profile=profile)
+                )
+        except sa.exc.IntegrityError:
+            return
+
+    def drop_reference(self, model: str, version: int, number: int) -> None:
+        """A window is the reference no more, if it was."""
+        mine = sa.and_(references.c.model == model, references.c.version == version, references.c.number == number)
+        with self._writing() as connection:
+            connection.execute(sa.delete(references).where(mine))
+
+    def production_reference(self, model: str, version: int) -> tuple[int, bytes] | None:
+        """The window's number and its profile."""
+        chosen = sa.select(references.c.number, references.c.profile).where(
+            references.c.model == model, references.c.version == version
+        )
+        found = next(iter(self._rows(chosen, references)), None)
+        return None if found is None else (int(found[0]), bytes(found[1]))
 
     def close(self) -> None:
         """Nothing stays open between calls."""
         self._engine.dispose()
 
     def _read(self, query: Any) -> list[WindowReport]:
+        return [_report(data) for (data,) in self._rows(query, windows)]
+
+    def _rows(self, query: Any, table: sa.Table) -> Sequence[Any]:
         if self._file is not None and not self._file.exists():
             return []
         with self._failures_told(), self._engine.connect() as connection:
-            if not sa.inspect(connection).has_table(windows.name):
+            if not sa.inspect(connection).has_table(table.name):
                 return []
-            return [_report(data) for (data,) in connection.execute(query)]
+            return connection.execute(query).all()
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -113,7 +151,8 @@ class SqlMonitoring:
         with self._engine.begin() as connection:
             if self._file is not None:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            connection.execute(sa.schema.CreateTable(windows, if_not_exists=True))
+            for table in (windows, references):
+                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
             for index in windows.indexes:
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
 

@@ -87,6 +87,7 @@ def monitored(workspace: Workspace, model: str, limit: int = 50) -> Monitored:
 
 def monitor_of(workspace: Workspace, store: SqlMonitoring) -> Monitor:
     """A monitor over the project's log; releases' references are read once."""
+    from engine.adapters.detectors.find import check_block
     from engine.runtime.monitor import Monitor
     from engine.serving.prediction_log_served import ServedLog
 
@@ -94,7 +95,8 @@ def monitor_of(workspace: Workspace, store: SqlMonitoring) -> Monitor:
     def reference(model: str, version: int) -> Reference:
         return _reference(workspace, model, version)
 
-    return Monitor(ServedLog(serving_folder(workspace)), store, reference, lambda: datetime.now(timezone.utc))
+    clock = lambda: datetime.now(timezone.utc)  # noqa: E731
+    return Monitor(ServedLog(serving_folder(workspace)), store, reference, clock, check_block)
 
 
 def watched(workspace: Workspace, model: str) -> Settings:

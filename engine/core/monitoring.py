@@ -292,6 +292,7 @@ class WindowReport:
     checks: tuple[Check, ...]
     not_estimated: str = ""
     told: int = 0  # labels of the time between its ids when it was judged, those of other releases among them
+    errors: tuple[tuple[int, float, float], ...] = ()  # of labelled rows in their order, see `stats.drift.adwin`
 
     @property
     def coverage(self) -> float:
@@ -325,6 +326,7 @@ class WindowReport:
         }
         columns = {name: tuple(names) for name, names in own["columns"].items()}
         rest = {"window": Window(**own["window"]), "features": features, "checks": checks, "columns": columns}
+        rest["errors"] = tuple((int(n), total, squares) for n, total, squares in own.get("errors", ()))
         return WindowReport(**{**own, **measures, **rest})
 
 

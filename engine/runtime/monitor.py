@@ -10,17 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
 
 from engine.core.monitoring import Settings, Window, WindowReport, cut, moment
 from engine.core.records import utc
+from engine.core.verdict import Verdict
 from engine.failpoints import failpoint
-from engine.ports import LoggedPrediction, MonitoringStore, PredictionReader
+from engine.ports import DriftDetector, LoggedPrediction, MonitoringStore, PredictionReader, ReferenceStore
 from engine.runtime.reference import Reference
+from engine.runtime.window_drift import Against, asks_for, columns_of
 from engine.runtime.window_report import is_final, report_of
+
+if TYPE_CHECKING:
+    from engine.stats.drift.adwin import Chunk
 
 SETTLED = timedelta(seconds=5)  # what was answered before is in the log
 MOST_WINDOWS = 20  # judged in one pass
 MOST_PENDING = 100  # windows that labels are waited for without a time
+MOST_EARLIER = 50  # windows whose errors ADWIN looks at
 _GROWN = 0.05  # of a window's rows must have got a label before its performance is worked out again
 
 
@@ -34,20 +41,26 @@ class Looked:
     more: bool = False
 
 
+class Store(MonitoringStore, ReferenceStore, Protocol):
+    """Keeps both."""
+
+
 class Monitor:
     """Over a log and a store. `reference_of(model, version)` may take seconds when it is asked first."""
 
     def __init__(
         self,
         log: PredictionReader,
-        store: MonitoringStore,
+        store: Store,
         reference_of: Callable[[str, int], Reference],
         clock: Callable[[], datetime],
+        detect: DriftDetector,
     ) -> None:
         self._log = log
         self._store = store
         self._reference_of = reference_of
         self._clock = clock
+        self._detect = detect
 
     def look(self, model: str, version: int, settings: Settings) -> Looked:
         """Judge what closed of `version`, the stable release, and take labels in of all that is pending."""
@@ -79,10 +92,43 @@ class Monitor:
     ) -> WindowReport | None:
         reference = self._reference_of(model, version)
         told = self._log.labels(model, window.first, window.last)
-        report = report_of(model, version, window, rows, reference, settings, self._clock())
+        against = self._against(model, version, window.number, settings)
+        report = report_of(model, version, window, rows, reference, settings, self._clock(), against)
         report = replace(report, told=told)
         failpoint("monitor.add")
-        return report if self._store.add(report) else None
+        if not self._store.add(report):
+            return None
+        if asks_for(settings, "reference", "production") and against.production is None:
+            self._refer(report, rows, reference, settings)
+        return report
+
+    def _against(self, model: str, version: int, number: int, settings: Settings) -> Against:
+        """The release's own reference, and the errors before this window, where a trigger asks for them."""
+        from engine.stats.drift import Profile
+
+        production = None
+        errors: tuple[Chunk, ...] = ()
+        if asks_for(settings, "reference", "production"):
+            found = self._store.production_reference(model, version)
+            production = None if found is None else (found[0], Profile.from_bytes(found[1]))
+        if asks_for(settings, "detector", "adwin"):
+            earlier = [
+                each for each in self._store.reports(model, version, MOST_EARLIER) if each.window.number < number
+            ]
+            errors = tuple(chunk for each in reversed(earlier) for chunk in each.errors)
+        return Against(self._detect, production, errors)
+
+    def _refer(
+        self, report: WindowReport, rows: Sequence[LoggedPrediction], reference: Reference, settings: Settings
+    ) -> None:
+        """Make a window the release's reference if it breached no limit and has enough rows."""
+        from engine.stats.drift import profile_of
+
+        answered = [row for row in rows if row.prediction is not None]
+        needed = max(block["min_rows"] for block in settings.drift if block["reference"] == "production")
+        if len(answered) >= needed and not _failed(report):
+            profile = profile_of(columns_of(answered, reference), origin="production")
+            self._store.keep_reference(report.model, report.version, report.window.number, profile.to_bytes())
 
     def _update(self, model: str, settings: Settings) -> list[WindowReport]:
         updated = []
@@ -95,6 +141,8 @@ class Monitor:
             after = replace(self._again(report, settings), told=told)
             failpoint("monitor.update")
             self._store.update(replace(after, final=True) if old else after)
+            if _failed(after) and not _failed(report):  # it turned out to be no good window
+                self._store.drop_reference(model, report.version, report.window.number)
             updated.append(after)
         return updated
 
@@ -116,7 +164,12 @@ class Monitor:
         if len(rows) < window.rows:
             return replace(report, final=True, judged_at=utc(now))
         reference = self._reference_of(model, version)
-        return report_of(model, version, window, rows, reference, settings, now, before=report)
+        against = self._against(model, version, window.number, settings)
+        return report_of(model, version, window, rows, reference, settings, now, against, before=report)
+
+
+def _failed(report: WindowReport) -> bool:
+    return any(check.verdict is Verdict.FAIL for check in report.checks)
 
 
 def next_look(looked: Looked, settings: Settings, now: datetime) -> float | None:

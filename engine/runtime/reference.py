@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.stats.drift.adwin import Chunk, chunks_of
 from engine.stats.estimated_performance import Calibration, calibrate
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ class FeatureReference:
 
 @dataclass(frozen=True)
 class Reference:
-    """A release's. `calibration` may be why there is none. `metrics`: on the hold-out, by name."""
+    """A release's. `calibration` may be why there is none. `metrics`: on the hold-out, by name.
+
+    `errors`: of its predictions on the hold-out, as `stats.drift.adwin` has them; empty where they were not kept. An
+    error is 0 or 1, in a regression its size as a share of `error_scale`, the one that 99 % are below.
+    """
 
     task: str
     classes: tuple[str, ...]
@@ -42,6 +47,8 @@ class Reference:
     profile: Profile
     calibration: Calibration | str
     metrics: Mapping[str, Any]
+    errors: tuple[tuple[int, float, float], ...] = ()
+    error_scale: float = 1.0
 
 
 def reference_of(files: Mapping[str, Path], evaluation: Mapping[str, Any]) -> Reference:
@@ -55,8 +62,12 @@ def reference_of(files: Mapping[str, Path], evaluation: Mapping[str, Any]) -> Re
     table = read_rows(files["holdout"], schema)
     features = [Column(each.name, each.kind, table.features[each.name].to_numpy()) for each in schema.features]
     calibration: Calibration | str = "the release was registered without its predictions on the hold-out"
+    errors: tuple[Chunk, ...] = ()
+    scale = 1.0
     if "predictions" in files:
-        calibration = _calibration(read_parquet(files["predictions"]), schema)
+        said = read_parquet(files["predictions"])
+        calibration = _calibration(said, schema)
+        errors, scale = _errors(said, schema)
     profile = Profile.from_bytes(files["reference"].read_bytes()) if "reference" in files else profile_of(features)
     return Reference(
         schema.task,
@@ -66,7 +77,20 @@ def reference_of(files: Mapping[str, Path], evaluation: Mapping[str, Any]) -> Re
         profile,
         calibration,
         evaluation["metrics"],
+        errors,
+        scale,
     )
+
+
+def _errors(frame: Any, schema: Any) -> tuple[tuple[Chunk, ...], float]:
+    """The errors of predictions, and in what unit."""
+    import numpy as np
+
+    if not schema.is_regression:
+        return chunks_of((frame["truth"].astype(str) != frame["prediction"].astype(str)).to_numpy()), 1.0
+    sizes = np.abs(frame["truth"].to_numpy(dtype=float) - frame["prediction"].to_numpy(dtype=float))
+    scale = float(np.quantile(sizes, 0.99)) if len(sizes) else 0.0
+    return chunks_of(np.clip(sizes / (scale or 1.0), 0, 1)), scale or 1.0
 
 
 def _score(frame: Any, schema: Any) -> Any:

@@ -9,7 +9,12 @@ from engine.core.monitoring import Settings, WindowReport, moment
 from engine.core.verdict import Verdict
 from engine.triggers.facts import DriftCheck, Measured, Window
 
-_VERDICTS = {"drift": Verdict.FAIL, "no_drift": Verdict.PASS, "inconclusive": Verdict.INCONCLUSIVE}
+_VERDICTS = {
+    "drift": Verdict.FAIL,
+    "no_drift": Verdict.PASS,
+    "inconclusive": Verdict.INCONCLUSIVE,
+    "error": Verdict.ERROR,
+}
 
 
 def trigger_windows(reports: Iterable[WindowReport], settings: Settings) -> tuple[Window, ...]:

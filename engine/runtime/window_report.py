@@ -25,16 +25,17 @@ from engine.core.records import utc
 from engine.core.verdict import Verdict
 from engine.ports import LoggedPrediction
 from engine.runtime.reference import FeatureReference, Reference
+from engine.runtime.window_drift import Against, asks_for, column, concept_drift_of, drift_of, errors_of
 from engine.spec.expressions import check_expression
 from engine.spec.metrics import METRICS
 from engine.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     from engine.stats.drift import Column
+    from engine.stats.drift.adwin import Chunk
     from engine.stats.estimated_performance import Calibration
 
 SEED = 0  # of bootstraps: a report is a function of its rows
-DEFAULT_DRIFT = "default"
 _Z = 2.576  # one-sided 99.5 %: what is surely more than a limit
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _NUMBERS = ("accuracy", "f1_score", "roc_auc")
@@ -53,13 +54,6 @@ class _Rows:
     labelled: Sequence[LoggedPrediction]
 
 
-def drift_settings(settings: Settings) -> dict[str, Mapping[str, Any] | None]:
-    """What drift is asked for, by key: by each drift trigger, or as it is by default."""
-    from engine.triggers.drift import settings_key
-
-    return {settings_key(block): block for block in settings.drift} or {DEFAULT_DRIFT: None}
-
-
 def report_of(
     model: str,
     version: int,
@@ -68,15 +62,21 @@ def report_of(
     reference: Reference,
     settings: Settings,
     now: datetime,
+    against: Against,
     before: WindowReport | None = None,
 ) -> WindowReport:
-    """Judge a window. `before`: its earlier report, whose drift is kept, for it does not depend on labels."""
+    """Judge a window. `before`: its earlier report, whose drift is kept where it does not depend on labels."""
     parts = _apart(rows, reference)
     final = is_final(window, len(parts.labelled), len(parts.answered), settings, now)
     names = measured(reference, settings)
     performance = _performance(parts, reference, names, settings)
     estimated, why_not = _estimated(parts, reference, names, settings)
     features = dict(_features(parts.answered, reference))
+    drift = before.drift if before else dict(drift_of(parts.answered, window.number, reference, settings, against))
+    errors: tuple[Chunk, ...] = ()
+    if asks_for(settings, "detector", "adwin") and parts.labelled:
+        errors = errors_of(parts.labelled, reference)
+    drift = {**drift, **dict(concept_drift_of(errors, final, reference, settings, against))}
     figures = {each.name: _figure(each, parts.answered, reference) for each in settings.figures}
     own = WindowReport(
         model,
@@ -93,9 +93,10 @@ def report_of(
         figures,
         features,
         _columns(parts.answered, reference),
-        before.drift if before is not None else dict(_drift(parts.answered, reference, settings)),
+        drift,
         (),
         why_not,
+        errors=errors,
     )
     return _with_checks(own, rows, settings)
 
@@ -208,43 +209,19 @@ def _estimates(rows: Sequence[LoggedPrediction], reference: Reference, calibrati
 # ── features ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _column(feature: FeatureReference, rows: Sequence[LoggedPrediction]) -> Column:
-    from engine.stats.drift import Column
-
-    values = [(row.features or {}).get(feature.name) for row in rows]
-    return Column(feature.name, feature.kind, values)  # type: ignore[arg-type]
-
-
-def _drift(
-    rows: Sequence[LoggedPrediction], reference: Reference, settings: Settings
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    from engine.stats.drift import Column, check
-    from engine.stats.drift import Settings as DriftSettings
-
-    columns = [_column(feature, rows) for feature in reference.features]
-    kind: Any = "numeric" if reference.task == "regression" else "categorical"
-    columns += [
-        Column("prediction", kind, [row.prediction for row in rows], "prediction"),
-        Column("score", "numeric", [row.score for row in rows], "prediction"),
-    ]
-    for key, block in drift_settings(settings).items():
-        asked = DriftSettings() if block is None else DriftSettings.of(block)
-        yield key, check(reference.profile, columns, asked).to_json()
-
-
 def _features(rows: Sequence[LoggedPrediction], reference: Reference) -> Iterator[tuple[str, FeatureQuality]]:
     for feature in reference.features:
-        column = _column(feature, rows)
-        measure = _numbers_quality if column.is_numeric else _categories_quality
-        yield feature.name, measure(feature, column)
+        values = column(feature, rows)
+        measure = _numbers_quality if values.is_numeric else _categories_quality
+        yield feature.name, measure(feature, values)
 
 
-def _numbers_quality(feature: FeatureReference, column: Column) -> FeatureQuality:
+def _numbers_quality(feature: FeatureReference, values: Column) -> FeatureQuality:
     import numpy as np
 
-    numbers = column.numbers()
+    numbers = values.numbers()
     present = numbers[np.isfinite(numbers)]
-    missing = 1 - present.size / max(1, column.rows)
+    missing = 1 - present.size / max(1, values.rows)
     outside = None
     if feature.low is not None and feature.high is not None and present.size:
         outside = float(((present < feature.low) | (present > feature.high)).mean())
@@ -252,12 +229,12 @@ def _numbers_quality(feature: FeatureReference, column: Column) -> FeatureQualit
     return FeatureQuality(feature.kind, missing, feature.missing, outside, constant=constant)
 
 
-def _categories_quality(feature: FeatureReference, column: Column) -> FeatureQuality:
+def _categories_quality(feature: FeatureReference, values: Column) -> FeatureQuality:
     from engine.stats.drift.columns import counted
 
-    counts, gaps = counted(column.values)
-    missing = gaps / max(1, column.rows)
-    constant = len(counts) == 1 and column.rows - gaps > 1 and not feature.constant
+    counts, gaps = counted(values.values)
+    missing = gaps / max(1, values.rows)
+    constant = len(counts) == 1 and values.rows - gaps > 1 and not feature.constant
     if feature.categories is None or not counts:
         return FeatureQuality(feature.kind, missing, feature.missing, constant=constant)
     new = {name: count for name, count in counts.items() if name not in feature.categories}
@@ -299,7 +276,7 @@ def _figure(figure: FigureLimit, rows: Sequence[LoggedPrediction], reference: Re
     used = check_expression(figure.expression)
     named = {feature.name: feature for feature in reference.features}
     columns = {name: column_of([own[name](row) for row in rows]) for name in used if name in own}
-    columns |= {name: column_of(_column(named[name], rows).values) for name in used if name in named}
+    columns |= {name: column_of(column(named[name], rows).values) for name in used if name in named}
     if not columns:
         columns = {"": column_of([row.latency for row in rows])}  # how many rows there are
     found = evaluate(figure.expression, columns)

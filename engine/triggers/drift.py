@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from engine.core.canonical import digest, short
 from engine.core.verdict import Verdict
-from engine.spec.fields import Column, Persistence, Share, TriggerBlock
+from engine.spec.detectors import ALIBI, ALIBI_NAMES, NATIVE, DetectorError, check_arguments, check_detector
+from engine.spec.fields import Column, Persistence, Share, Text, TriggerBlock, mistake
 from engine.triggers.decision import Decision, Due, NotDue, Unknown
 from engine.triggers.facts import Facts, Window
 from engine.triggers.persistence import persistence_of
@@ -17,13 +18,31 @@ from engine.triggers.persistence import persistence_of
 _ABOUT_RETRAINS = frozenset({"type", "persistence", "cooldown", "budget", "force"})
 
 
+def _detector(value: object) -> str:
+    try:
+        return check_detector(value)
+    except DetectorError as error:
+        raise mistake(str(error), error.remedy) from None
+
+
+Detector = Annotated[
+    str,
+    PlainValidator(_detector),
+    WithJsonSchema({"type": "string", "enum": [*NATIVE, *(ALIBI + name for name in ALIBI_NAMES)]}),
+]
+
+
 class Block(TriggerBlock):
     """`retrain_trigger: {type: drift, detector, alpha, …}`."""
 
     type: Literal["drift"]
     """Retrain when the distribution of the features, or of the predictions, has moved."""
-    detector: Literal["auto", "ks", "chi_squared", "psi", "mmd"] = "auto"
-    """The test; auto chooses by the type of each column."""
+    detector: Detector = "auto"
+    """The test: auto (by the type of each column), ks, wasserstein, jensen_shannon, psi, chi_squared; mmd and classifier
+    compare whole rows; adwin watches the errors of labelled predictions; alibi_detect.KSDrift and its like are those of
+    alibi-detect, an extra of its own."""
+    arguments: dict[Text, Any] | None = None
+    """What a detector of alibi-detect is made with, by its own names."""
     alpha: Share = 0.01
     """The rate of false alarms over all columns together (Benjamini–Hochberg)."""
     min_effect: Share | None = None
@@ -33,13 +52,26 @@ class Block(TriggerBlock):
     predictions: bool = True
     """Also watch the predictions, the strongest single signal."""
     reference: Literal["holdout", "production"] = "holdout"
-    """What live data is compared with: never the training rows."""
+    """What live data is compared with, never the training rows: the hold-out, or the first window of the release's own
+    predictions that breached no limit."""
     window: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Rows in a window; windows do not overlap."""
     min_rows: Annotated[int, Field(ge=30, le=10_000_000)] = 500
     """Under this many rows a window is inconclusive."""
     persistence: Persistence = Field(default={"count": 2, "windows": 3}, validate_default=False)
     """How many windows of how many must agree, like 2 of 3."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Block:
+        try:
+            check_arguments(self.detector, self.arguments)
+        except DetectorError as error:
+            raise mistake(str(error), error.remedy) from None
+        if self.detector == "adwin" and self.columns is not None:
+            raise mistake("adwin watches errors, not columns", "Remove columns, or choose another detector.")
+        if self.detector == "adwin" and self.reference != "holdout":
+            raise mistake("adwin begins with the errors on the hold-out", "Remove reference.")
+        return self
 
 
 def settings_of(block: Mapping[str, Any]) -> dict[str, Any]:

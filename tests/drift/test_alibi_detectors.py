@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("alibi_detect")
 
-from engine.adapters.detectors.alibi import NAMES, NEEDS_TORCH, ONLINE
 from engine.adapters.detectors.find import check_block
 from engine.errors import NotSupportedError, StepError, UsageError
+from engine.spec.detectors import ALIBI_NAMES, NEEDS_TORCH, ONLINE
 from engine.stats.drift import Column, DriftReport, Finding, profile_of
 
 ROWS = 1200
@@ -27,7 +27,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "LSDDDriftOnline": {"ert": 3000, "window_size": 40, "n_bootstraps": 3000},
 }
 SLOW = () if os.environ.get("ENGINE_SOAK") == "1" else ("CVMDriftOnline",)  # its start takes a minute
-HERE = [name for name in NAMES if (HAS_TORCH or name not in NEEDS_TORCH) and name not in SLOW]
+HERE = [name for name in ALIBI_NAMES if (HAS_TORCH or name not in NEEDS_TORCH) and name not in SLOW]
 
 
 def block(name: str, arguments: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:

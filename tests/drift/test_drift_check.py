@@ -12,6 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.kinds import KINDS
+from engine.spec.binding import Binder
+from engine.spec.detectors import ALIBI_NAMES, NATIVE, REQUIRED
+from engine.spec.yaml_tree import parse_tree
 from engine.stats.drift import Column, DriftReport, Finding, Profile, Settings, check, profile_of
 from engine.stats.drift.columns import columns_of_rows, counted
 
@@ -273,6 +277,42 @@ def test_a_report_comes_back_from_json() -> None:
     assert DriftReport.from_json(json.loads(json.dumps(report.to_json()))) == report
     with pytest.raises(ValueError, match="format 2"):
         DriftReport.from_json({"format_version": 2})
+
+
+@pytest.mark.parametrize(
+    ("trigger", "wrong"),
+    [
+        ("detector: kss", 'retrain_trigger.detector: there is no detector "kss". Did you mean "ks"?'),
+        ("detector: KSDrift", 'there is no detector "KSDrift". Did you mean "alibi_detect.KSDrift"?'),
+        ("detector: alibi_detect.SpotTheDiffDrift", "needs a network's settings"),
+        ("detector: ks, arguments: {a: 1}", "ks takes no arguments"),
+        ("detector: alibi_detect.KSDrift, arguments: {p_val: 0.1}", "p_val of alibi_detect.KSDrift cannot be set"),
+        ("detector: alibi_detect.MMDDriftOnline, arguments: {ert: 50}", "needs window_size. Add arguments"),
+        ("detector: alibi_detect.ClassifierDrift, arguments: {backend: pytorch}", "Write backend: sklearn"),
+        ("detector: adwin, columns: [a]", "adwin watches errors, not columns"),
+        ("detector: adwin, reference: production", "adwin begins with the errors on the hold-out"),
+    ],
+)
+def test_detectors_that_cannot_be_are_mistakes_with_a_place(trigger: str, wrong: str) -> None:
+    binder = Binder(KINDS)
+    parsed = parse_tree(f"trigger: {{type: drift, {trigger}}}".encode(), "spec.yaml")
+    assert parsed.root is not None
+    assert binder.trigger(parsed.root.fields["trigger"]) is None
+    [found] = binder.diagnostics
+    assert wrong in f"{found.message}. {found.remedy}"
+    assert (found.line, found.column > 1) == (1, True)
+
+
+@pytest.mark.parametrize("detector", [*NATIVE, *(f"alibi_detect.{name}" for name in ALIBI_NAMES)])
+def test_every_detector_can_be_named(detector: str) -> None:
+    needed = dict.fromkeys(REQUIRED.get(detector.removeprefix("alibi_detect."), ()), 100)
+    arguments = f", arguments: {json.dumps(needed)}" if needed else ""
+    binder = Binder(KINDS)
+    parsed = parse_tree(f"trigger: {{type: drift, detector: {detector}{arguments}}}".encode(), "spec.yaml")
+    assert parsed.root is not None
+    group = binder.trigger(parsed.root.fields["trigger"])
+    assert group is not None and not binder.diagnostics
+    assert group["any_of"][0]["detector"] == detector
 
 
 def test_settings_of_a_trigger() -> None:

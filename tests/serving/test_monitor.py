@@ -15,6 +15,7 @@ import pytest
 from logged import CANDIDATE, STABLE, Writer, asked, said
 
 from engine import failpoints
+from engine.adapters.detectors.find import check_block
 from engine.adapters.monitoring import SqlMonitoring
 from engine.core.monitoring import FigureLimit, MetricLimit, QualityLimits, ServiceLimits, Settings, WindowReport
 from engine.core.verdict import Verdict
@@ -79,7 +80,9 @@ class World:
         self.log = Writer(folder)
         self.store = SqlMonitoring(f"sqlite:///{folder / 'monitoring.db'}")
         self.now = datetime.now(timezone.utc) + timedelta(minutes=1)
-        self.monitor = Monitor(ServedLog(folder), self.store, lambda model, version: reference, lambda: self.now)
+        self.monitor = Monitor(
+            ServedLog(folder), self.store, lambda model, version: reference, lambda: self.now, check_block
+        )
         self.draw = random.Random(1)
         self.truth: dict[str, str] = {}
 
@@ -238,18 +241,90 @@ def test_broken_features_failures_and_slowness_are_seen(world: World) -> None:
     assert found["metric accuracy"] is Verdict.INCONCLUSIVE
 
 
-def test_drift_is_told_as_triggers_ask_for_it(world: World) -> None:
-    block = {
-        "type": "drift", "detector": "ks", "alpha": 0.01, "min_effect": None, "columns": None, "predictions": True,
-        "reference": "holdout", "window": None, "min_rows": 100, "persistence": {"count": 2, "windows": 3},
+def drift(**more: Any) -> dict[str, Any]:
+    """A resolved trigger."""
+    return {
+        "type": "drift", "detector": "ks", "arguments": None, "alpha": 0.01, "min_effect": None, "columns": None,
+        "predictions": True, "reference": "holdout", "window": None, "min_rows": 100,
+        "persistence": {"count": 2, "windows": 3}, **more,
     }  # fmt: skip
-    settings = replace(SETTINGS, drift=(block,))
+
+
+def test_drift_is_told_as_triggers_ask_for_it(world: World) -> None:
+    settings = replace(SETTINGS, drift=(drift(),))
     world.predict(120)
     world.predict(120, months=59)
     steady, moved = trigger_windows(world.look(settings).judged, settings)
     [(key, check)] = moved.drift.items()
     assert (check.verdict, check.columns) == (Verdict.FAIL, ("months",))
     assert steady.drift[key].verdict is Verdict.PASS
+
+
+def test_the_first_good_window_may_be_the_reference(world: World) -> None:
+    """A window that breaches a limit is none; one that turns out bad is one no more; after it the next takes over."""
+    settings = replace(SETTINGS, drift=(drift(reference="production"),))
+
+    def verdicts_of(judged: Any) -> list[str]:
+        return [next(iter(report.drift.values()))["verdict"] for report in judged]
+
+    world.tell(world.predict(120, months=500, right=False))  # out of range
+    ids = world.predict(120, months=59)  # not what the hold-out holds, but how life is
+    world.predict(120, months=59)
+    judged = world.look(settings).judged
+    assert verdicts_of(judged) == ["inconclusive", "inconclusive", "no_drift"]
+    assert next(iter(judged[2].drift.values()))["reference_rows"] == 120
+    found = world.store.production_reference("churn", STABLE.version)
+    assert found is not None and found[0] == 2
+    world.predict(120, months=10)
+    assert verdicts_of(world.look(settings).judged) == ["drift"]
+    answers = {row.id: row.prediction for row in ServedLog(world.folder).served("churn", STABLE.version, "")}
+    world.truth.update({id_: "no" if answers[id_] == "yes" else "yes" for id_ in ids})
+    world.tell(ids)
+    assert world.look(settings).updated
+    assert world.store.production_reference("churn", STABLE.version) is None
+    world.predict(120)
+    assert verdicts_of(world.look(settings).judged) == ["inconclusive"]
+    found = world.store.production_reference("churn", STABLE.version)
+    assert found is not None and found[0] == 5
+
+
+def test_errors_that_grow_are_concept_drift(world: World) -> None:
+    settings = replace(SETTINGS, drift=(drift(detector="adwin"),))
+    ids = world.predict(240)
+    world.look(settings)
+    assert next(iter(world.reports()[0].drift.values()))["verdict"] == "inconclusive"  # nobody knows yet
+    world.tell(ids)
+    world.look(settings)
+    assert [next(iter(report.drift.values()))["verdict"] for report in world.reports()] == ["no_drift", "no_drift"]
+    world.tell(world.predict(240, right=False))
+    [_, second] = world.look(settings).judged
+    [(_, found)] = second.drift.items()
+    assert found["verdict"] == "drift"
+    assert found["findings"][0]["effect"] > 0.2
+    [window] = trigger_windows([second], settings)
+    assert [check.verdict for check in window.drift.values()] == [Verdict.FAIL]
+    assert WindowReport.from_json(json.loads(json.dumps(second.to_json()))) == second
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"columns": ["month"]}, "not judged: the reference has no column month; it has months, plan"),
+        ({"detector": "alibi_detect.KSDrift", "arguments": {"alternativ": "less"}}, "no argument alternativ"),
+    ],
+)
+def test_a_check_that_cannot_be_made_says_so_and_hinders_nothing(world: World, more: Any, said: str) -> None:
+    if "detector" in more:
+        pytest.importorskip("alibi_detect")
+    settings = replace(SETTINGS, drift=(drift(**more), drift()))
+    world.predict(120)
+    [report] = world.look(settings).judged
+    wrong, right = report.drift.values()
+    assert wrong["verdict"] == "error"
+    assert said in str(wrong["text"])
+    assert right["verdict"] == "no_drift"
+    [window] = trigger_windows([report], settings)
+    assert [check.verdict for check in window.drift.values()] == [Verdict.ERROR, Verdict.PASS]
 
 
 def test_what_the_log_has_lost_is_not_judged_again(world: World) -> None:
@@ -270,7 +345,9 @@ def test_two_controllers_judge_each_window_once(world: World, reference: Referen
 
     def another() -> list[WindowReport]:
         store = SqlMonitoring(f"sqlite:///{world.folder / 'monitoring.db'}")
-        monitor = Monitor(ServedLog(world.folder), store, lambda model, version: reference, lambda: world.now)
+        monitor = Monitor(
+            ServedLog(world.folder), store, lambda model, version: reference, lambda: world.now, check_block
+        )
         judged = []
         while (looked := monitor.look("churn", STABLE.version, SETTINGS)).more or looked.judged:
             judged += looked.judged

@@ -21,6 +21,19 @@ from io import StringIO
 from typing import Any
 
 from engine.errors import NotSupportedError, StepError, UsageError
+from engine.spec.detectors import (
+    ALIBI,
+    ALIBI_NAMES,
+    CATEGORIES,
+    FLAGS,
+    NEEDS_TORCH,
+    NUMBERS,
+    ONLINE,
+    RESERVED,
+    ROWS,
+    DetectorError,
+    check_arguments,
+)
 from engine.stats.drift import Column, DriftReport, Finding, Profile, Settings
 from engine.stats.drift import table as native
 from engine.stats.drift.joint import NAME, encoded_rows
@@ -33,19 +46,6 @@ from engine.stats.drift.profile import (
 )
 from engine.stats.drift.report import MIN_PRESENT
 
-NUMBERS = ("KSDrift", "CVMDrift", "TabularDrift")
-CATEGORIES = ("ChiSquareDrift", "TabularDrift")
-FLAGS = ("FETDrift",)
-ROWS = ("MMDDrift", "LSDDDrift", "ClassifierDrift")
-ONLINE = ("MMDDriftOnline", "LSDDDriftOnline", "CVMDriftOnline", "FETDriftOnline")
-NAMES = tuple(dict.fromkeys((*NUMBERS, *CATEGORIES, *FLAGS, *ROWS, *ONLINE)))
-NEEDS_TORCH = ("MMDDrift", "LSDDDrift", "MMDDriftOnline", "LSDDDriftOnline")
-# What the engine says itself.
-RESERVED = (
-    "x_ref", "p_val", "correction", "n_features", "x_ref_preprocessed", "preprocess_at_init", "preprocess_fn",
-    "update_x_ref", "categories_per_feature", "input_shape", "data_type", "preprocess_batch_fn",
-)  # fmt: skip
-_PREFIX = "alibi_detect."
 _CLASSIFIER = "sklearn.linear_model.LogisticRegression"
 
 
@@ -57,7 +57,7 @@ def check_with_alibi(
     Raises NotSupportedError where alibi-detect or PyTorch is missing, UsageError for a name or arguments that it does
     not have, StepError where it fails.
     """
-    name = settings.detector.removeprefix(_PREFIX)
+    name = settings.detector.removeprefix(ALIBI)
     given = {column.key: column for column in batch}
     own = replace(settings, detector="auto")
     wanted = native.chosen(profile, own)
@@ -83,8 +83,14 @@ def check_with_alibi(
 
 def _maker(name: str, settings: Settings, arguments: Mapping[str, Any]) -> Any:
     """A function from the reference, (n, d), and further arguments to the detector. Everything is checked here."""
-    if name not in NAMES:
-        raise UsageError(f"alibi-detect has no detector {name} for tables", remedy=f"Detectors: {', '.join(NAMES)}")
+    if name not in ALIBI_NAMES:
+        raise UsageError(
+            f"alibi-detect has no detector {name} for tables", remedy=f"Detectors: {', '.join(ALIBI_NAMES)}"
+        )
+    try:
+        check_arguments(settings.detector, dict(arguments))
+    except DetectorError as error:
+        raise UsageError(str(error), remedy=error.remedy) from None
     if find_spec("alibi_detect") is None:
         raise NotSupportedError(
             f"the detector alibi_detect.{name} needs alibi-detect, which is not installed",
@@ -101,25 +107,10 @@ def _maker(name: str, settings: Settings, arguments: Mapping[str, Any]) -> Any:
 
         kind = getattr(detectors, name)
     taken = inspect.signature(kind).parameters
-    if wrong := [key for key in arguments if key in RESERVED]:
-        raise UsageError(
-            f"{', '.join(wrong)} of alibi_detect.{name} cannot be set",
-            remedy="The engine gives them: alpha is p_val, and p-values are corrected over all columns.",
-        )
     if wrong := [key for key in arguments if key not in taken and key != "model_params"]:
         known = [key for key in taken if key not in RESERVED]
         raise UsageError(
             f"alibi_detect.{name} has no argument {', '.join(wrong)}", remedy=f"Its arguments: {', '.join(known)}"
-        )
-    missing = [
-        key
-        for key, parameter in taken.items()
-        if parameter.default is parameter.empty and key not in ("x_ref", "model", *arguments)
-    ]
-    if missing:
-        raise UsageError(
-            f"alibi_detect.{name} needs {', '.join(missing)}",
-            remedy=f"Write it in the trigger: arguments: {{{', '.join(f'{key}: …' for key in missing)}}}",
         )
     fixed = _fixed(name, taken, settings, arguments)
     return lambda reference, **more: kind(reference, **fixed, **more)
@@ -139,11 +130,6 @@ def _fixed(name: str, taken: Mapping[str, Any], settings: Settings, arguments: M
         from engine.steps.estimators import find
 
         fixed.setdefault("backend", "sklearn")
-        if fixed["backend"] != "sklearn":
-            raise NotSupportedError(
-                f"alibi_detect.ClassifierDrift with the backend {fixed['backend']} takes a network, not a name",
-                remedy="Use backend: sklearn with model: a classifier's dotted name.",
-            )
         model = find(str(fixed.get("model", _CLASSIFIER)), "binary")
         fixed["model"] = model(**(arguments.get("model_params") or {}))
         fixed.setdefault("seed", settings.seed)
@@ -174,8 +160,8 @@ def _asked(name: str, make: Any, reference: Reference, column: Column | None, ow
         said = _tried(name, lambda: make(before, **more).predict(now, drift_type="feature"))["data"]
     p, distance = float(said["p_val"][0]), float(said["distance"][0])
     if not math.isfinite(p):
-        return replace(own, p=None, test=f"{_PREFIX}{name}", reason="alibi-detect gives no p-value")
-    return replace(own, test=f"{_PREFIX}{name}", statistic=distance, p=min(1.0, max(0.0, p)))
+        return replace(own, p=None, test=f"{ALIBI}{name}", reason="alibi-detect gives no p-value")
+    return replace(own, test=f"{ALIBI}{name}", statistic=distance, p=min(1.0, max(0.0, p)))
 
 
 def _compares(name: str, reference: Reference) -> bool:
@@ -202,7 +188,7 @@ def _coded(reference: CategoricalReference, column: Column) -> tuple[Any, Any]:
 def _of_rows(
     name: str, make: Any, features: Sequence[Reference], given: native.Given, settings: Settings
 ) -> Iterator[Finding]:
-    test = f"{_PREFIX}{name}"
+    test = f"{ALIBI}{name}"
     if name == "FETDriftOnline":
         features = [reference for reference in features if _compares("FETDrift", reference)]
     elif name == "CVMDriftOnline":

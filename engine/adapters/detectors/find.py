@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from engine.spec.detectors import ALIBI
 from engine.stats.drift import Column, DriftReport, Profile, Settings, check
-
-ALIBI = "alibi_detect."
 
 
 def check_block(profile: Profile, batch: Iterable[Column], block: Mapping[str, Any]) -> DriftReport:

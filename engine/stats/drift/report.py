@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from engine.spec.detectors import NATIVE
 from engine.stats import inputs
 
 Verdict = Literal["drift", "no_drift", "inconclusive"]
@@ -24,12 +25,13 @@ MIN_EFFECTS: Mapping[str, float] = {
     "unseen": 0.01,  # share of values beyond what the reference leads to expect
     "constant": 0.0,  # no variety left is large by itself
     "mmd": 0.0,  # squared discrepancy; the sample's size bounds what can be significant
+    "adwin": 0.02,  # difference of error rates, or of errors as shares of a large one
     "classifier": 0.1,  # 2·AUC − 1, what Cohen's small shift of one feature gives (AUC 0.556)
 }
 NUMERIC_TESTS = ("ks", "wasserstein", "jensen_shannon", "psi")
 CATEGORICAL_TESTS = ("chi_squared", "jensen_shannon", "psi")
 JOINT_TESTS = ("mmd", "classifier")
-DETECTORS = ("auto", "ks", "wasserstein", "jensen_shannon", "psi", "chi_squared", "mmd", "classifier")
+DETECTORS = tuple(name for name in NATIVE if name != "adwin")  # what compares distributions
 
 
 @dataclass(frozen=True)
