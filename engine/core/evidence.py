@@ -18,10 +18,12 @@ class Tally:
 
     `keys` are distinct sticky keys that this rollout had not seen before, `error_keys` those with their first error.
     `errors` are requests that this release failed (an exception, a time-out, no number, a dead process); `fallbacks`
-    those of them that another release answered. Sums of latency are over successes: seconds, their squares, their
-    natural logarithms and the squares of these. `scores` counts `scored` rows in equal bins of the score's range, the
-    outer ones open. `labelled` to `loss_squares` come from feedback; of a
-    shadow, `labelled` counts the copies that were compared with the answer that was given, `correct` those alike.
+    those of them that another release answered. All that follows is of the keys' first requests alone, as far as they
+    succeeded, which are `timed`: sums of latency in seconds, its squares, its natural logarithms and the squares of
+    these. `scores` counts them by the score of their first row in equal bins of the score's range, the outer ones open;
+    `score_sum` and its squares are of each request's mean. `labelled` to `loss_squares` come from feedback on their
+    first rows; of a shadow, `labelled` counts the copies that were compared with the answer that was given, `correct`
+    those alike.
     """
 
     model: str
@@ -35,6 +37,7 @@ class Tally:
     errors: int = 0
     error_keys: int = 0
     fallbacks: int = 0
+    timed: int = 0
     latency_sum: float = 0.0
     latency_squares: float = 0.0
     log_sum: float = 0.0

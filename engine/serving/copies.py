@@ -19,10 +19,10 @@ _DECODER = json.JSONDecoder()
 class Copy:
     """One copy on its way. It is compared once both the shadow's answer and the one that was given are there."""
 
-    __slots__ = ("_form", "_given", "_own", "_seconds", "_shadow", "_started")
+    __slots__ = ("_form", "_given", "_key", "_own", "_seconds", "_shadow", "_started")
 
-    def __init__(self, shadow: Slot, form: int, head: int, body: bytes, deadline: float) -> None:
-        self._shadow, self._form = shadow, form
+    def __init__(self, shadow: Slot, form: int, head: int, body: bytes, key: int | None, deadline: float) -> None:
+        self._shadow, self._form, self._key = shadow, form, key
         self._given: Reply | None = None
         self._own: Reply | None = None
         self._started = monotonic()
@@ -46,18 +46,18 @@ class Copy:
             return
         if own.status != 200:
             if own.status >= 500 or given.status == 200:
-                self._shadow.failed(None, fell_back=False)
+                self._shadow.failed(self._key, fell_back=False)
             return
-        self._shadow.succeeded(own, self._seconds, None)
-        if given.status == 200 and max(len(own.body), len(given.body)) <= _MOST_TO_COMPARE:
+        counts = self._shadow.succeeded(own, self._seconds, self._key)
+        if counts and given.status == 200 and max(len(own.body), len(given.body)) <= _MOST_TO_COMPARE:
             self._shadow.compared(same=is_same(self._form, own.body, given.body))
 
 
-def copy_to(shadow: Slot, form: int, head: int, body: bytes, deadline: float) -> Copy | None:
-    """Have the shadow answer a copy; not while it is behind."""
+def copy_to(shadow: Slot, form: int, head: int, body: bytes, key: int | None, deadline: float) -> Copy | None:
+    """Have the shadow answer a copy, of the request with this key; not while it is behind."""
     if shadow.pool.waiting >= _MOST_COPIES:
         return None
-    return Copy(shadow, form, head, body, deadline)
+    return Copy(shadow, form, head, body, key, deadline)
 
 
 def is_same(form: int, one: bytes, other: bytes) -> bool:

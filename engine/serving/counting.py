@@ -1,7 +1,9 @@
 """What is counted of a release while it serves: tallies for the analysis, totals for the metrics.
 
-A `Slot` is a release in a role of a route; all of a model's slots share the rollout's `Keys`. Counting is a few
-additions for each request, in the event loop's thread.
+A `Slot` is a release in a role of a route; those that share a rollout's traffic share its `Keys`. Evidence is of what
+is assigned at random, and that is a key, not a request: what one client sends is alike, and goes to one release. So a
+key counts once: its first request with its latency and score, its first error. Counting is a few additions for each
+request, in the event loop's thread.
 """
 
 from __future__ import annotations
@@ -84,20 +86,23 @@ class Slot:
         self.tail = f'"model":{json.dumps(part.model)},"version":{part.version},"role":"{part.role}"}}'.encode()
         self._clear()
 
-    def succeeded(self, reply: Reply, seconds: float, key: int | None) -> None:
-        """It answered a request that was assigned to it."""
+    def succeeded(self, reply: Reply, seconds: float, key: int | None) -> bool:
+        """It answered a request that was assigned to it; whether that is evidence, for which the first row stands."""
         self.answered(reply, seconds)
-        self._count(key)
+        if not self._count(key):
+            return False
         log = math.log(seconds)
+        self._timed += 1
         self._latency_sum += seconds
         self._latency_squares += seconds * seconds
         self._log_sum += log
         self._log_squares += log * log
         if reply.bins:
-            self._score_sum += reply.score_sum
-            self._score_squares += reply.score_squares
-            for place in reply.bins:
-                self._scores[place] += 1
+            score = reply.score_sum / reply.rows
+            self._score_sum += score
+            self._score_squares += score * score
+            self._scores[reply.bins[0]] += 1
+        return True
 
     def compared(self, *, same: bool) -> None:
         """Its answer to a copy was held against the answer that was given."""
@@ -134,21 +139,22 @@ class Slot:
         tally = Tally(
             *self.part, at,
             requests=self._requests, keys=self._new_keys, errors=self._errors, error_keys=self._error_keys,
-            fallbacks=self._fallbacks, latency_sum=self._latency_sum, latency_squares=self._latency_squares,
-            log_sum=self._log_sum, log_squares=self._log_squares, scores=tuple(self._scores),
-            score_sum=self._score_sum, score_squares=self._score_squares,
+            fallbacks=self._fallbacks, timed=self._timed, latency_sum=self._latency_sum,
+            latency_squares=self._latency_squares, log_sum=self._log_sum, log_squares=self._log_squares,
+            scores=tuple(self._scores), score_sum=self._score_sum, score_squares=self._score_squares,
             labelled=self._compared, correct=self._same,
         )  # fmt: skip
         self._clear()
         return tally
 
-    def _count(self, key: int | None) -> None:
+    def _count(self, key: int | None) -> bool:
         self._requests += 1
-        if key is None or self._keys.is_new(key):
-            self._new_keys += 1
+        new = key is None or self._keys.is_new(key)
+        self._new_keys += new
+        return new
 
     def _clear(self) -> None:
-        self._compared = self._same = 0
+        self._compared = self._same = self._timed = 0
         self._requests = self._new_keys = self._errors = self._error_keys = self._fallbacks = 0
         self._latency_sum = self._latency_squares = self._log_sum = self._log_squares = 0.0
         self._scores = [0] * BINS

@@ -73,8 +73,19 @@ def open_evidence(path: Path, *, synchronous: str = "NORMAL") -> sqlite3.Connect
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     kinds = ", ".join(f"{name} {'TEXT' if name in _TEXTS else 'NUMERIC'} NOT NULL" for name in _COLUMNS)
     connection.execute(f"CREATE TABLE IF NOT EXISTS tallies ({kinds})")
+    if not _has_timed(connection):
+        with connection:  # a file of before latencies were counted by key
+            connection.execute("BEGIN IMMEDIATE")
+            if not _has_timed(connection):
+                connection.execute("ALTER TABLE tallies ADD COLUMN timed NUMERIC NOT NULL DEFAULT 0")
+                connection.execute("UPDATE tallies SET timed = requests - errors")
     connection.execute("CREATE INDEX IF NOT EXISTS tallies_of ON tallies (model, generation)")
     return connection
+
+
+def _has_timed(connection: sqlite3.Connection) -> bool:
+    found = connection.execute("SELECT 1 FROM pragma_table_info('tallies') WHERE name = 'timed'").fetchone()
+    return found is not None
 
 
 def insert(connection: sqlite3.Connection, tallies: Iterable[Tally]) -> None:

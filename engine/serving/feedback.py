@@ -2,7 +2,8 @@
 
 `take` answers a request's body, `Desk.take` a list of labels. The same value for the same prediction again changes
 nothing; another one is refused. Values count at the generation and weight at which the prediction was made, and only
-where the request was assigned to its release: not where it was forced there or fell back.
+where it is evidence: the first row of a key's first request in a rollout, which was assigned to its release, not forced
+there, and did not fall back.
 """
 
 from __future__ import annotations

@@ -161,8 +161,8 @@ class ModelFleet:
         self._loaded: dict[int, Loaded] = {}
         self._leaving: list[Loaded] = []
         self._serving: int | None = None  # the stable release in effect
-        self._keys = Keys()
-        self._rollout: int | None = None  # the candidate that the keys belong to
+        self._keys = Keys()  # of the requests that are answered
+        self._copied = Keys()  # of the copies
         self._totals: dict[tuple[int, str], Totals] = {}
         self._retired: list[tuple[float, Slot]] = []
         self.route: Route | None = None
@@ -175,6 +175,8 @@ class ModelFleet:
             return True
         if self._wanted is not None and wanted.generation < self._wanted.generation:
             return False
+        if not _goes_on(self._wanted, wanted):
+            self._keys, self._copied = Keys(), Keys()
         self._wanted = wanted
         for ref in (wanted.stable, wanted.candidate, self._warm(wanted)):
             if ref is not None and ref.version not in self._loaded:
@@ -248,8 +250,6 @@ class ModelFleet:
         if stable.state == READY:
             self._serving = wanted.stable.version
         candidate = wanted.candidate
-        if candidate is not None and candidate.version != self._rollout:
-            self._rollout, self._keys = candidate.version, Keys()
         self._retire(wanted)
         self._set_route(wanted, candidate)
         self._means.on_change()
@@ -276,7 +276,7 @@ class ModelFleet:
             version = loaded.ref.version
             totals = self._totals.setdefault((version, role), Totals())
             part = Part(self._name, wanted.generation, version, role, weight)
-            return Slot(part, loaded.pool, totals, self._keys)
+            return Slot(part, loaded.pool, totals, self._copied if role == "shadow" else self._keys)
 
         old = self.route
         key = (
@@ -308,6 +308,14 @@ class ModelFleet:
             version for version, loaded in self._loaded.items() if loaded.pool is not None and loaded.state == READY
         }
         return found | ({self._serving} if self._serving is not None else set())
+
+
+def _goes_on(before: Wanted | None, wanted: Wanted) -> bool:
+    """Whether it is the same rollout: its weight only grows, and a candidate that is tried again begins anew."""
+    one, other = before.candidate if before is not None else None, wanted.candidate
+    if before is None or one is None or other is None or one.version != other.version:
+        return False
+    return before.generation == wanted.generation or (before.weight, before.mirror) < (wanted.weight, wanted.mirror)
 
 
 def _slots(route: Route | None) -> list[Slot]:

@@ -23,7 +23,7 @@ from engine.serving.fleet import Fleet
 from engine.serving.http import Connection, Request
 from engine.serving.payloads import parse
 from engine.serving.pool import READY, Job
-from engine.serving.prediction_log_format import ASSIGNED, FELL_BACK, FORCED, id_text
+from engine.serving.prediction_log_format import ASSIGNED, FELL_BACK, FORCED, REPEATED, id_text
 from engine.serving.prediction_log_keeper import Keeper
 from engine.serving.refusal import Refusal
 from engine.serving.routing import Route, hash_of, place_of
@@ -199,22 +199,22 @@ class Gateway:
                 return
             _Call(self, request, route, slot, form, head, None, forced=True)
             return
-        copy = None
-        if route.shadow is not None and random.random() < route.mirror:  # noqa: S311 - a share of traffic, no secret
-            copy = copy_to(route.shadow, form, head, request.body, self.settings.deadline)
-        if route.candidate is None:
-            _Call(self, request, route, route.stable, form, head, None, forced=False, copy=copy)
+        tried = route.candidate or route.shadow
+        if tried is None:
+            _Call(self, request, route, route.stable, form, head, None, forced=False)
             return
         key = headers.get(b"x-routing-key")
         if key is None and route.id_column is not None:
             key = _id_in(request.body, head, form, route.id_column)
-        if key is None:
-            hashed, place = None, random.random()  # noqa: S311 - a share of traffic, no secret
-        else:
-            hashed = hash_of(name, route.candidate.version, key)
-            place = place_of(hashed)
-        slot = route.candidate if place < route.weight else route.stable
-        _Call(self, request, route, slot, form, head, hashed, forced=False)
+        hashed = None if key is None else hash_of(name, tried.version, key)
+        copy = None
+        if route.shadow is not None and random.random() < route.mirror:  # noqa: S311 - a share of traffic, no secret
+            copy = copy_to(route.shadow, form, head, request.body, hashed, self.settings.deadline)
+        slot = route.stable
+        if route.candidate is not None:
+            place = random.random() if hashed is None else place_of(hashed)  # noqa: S311 - as above
+            slot = route.candidate if place < route.weight else slot
+        _Call(self, request, route, slot, form, head, hashed, forced=False, copy=copy)
 
     def _feedback(self, name: str, request: Request) -> None:
         task = asyncio.get_running_loop().create_task(self._take_feedback(name, request))
@@ -356,14 +356,13 @@ class _Call:
             return
         self._gateway.in_flight -= 1
         seconds = monotonic() - self._started
-        self._count(reply, seconds)
+        way = self._count(reply, seconds)
         if self._copy is not None:
             self._copy.given(reply)
         if reply.status == 200 or reply.status >= 500:
             if self._first is not None:
                 assert route.candidate is not None
                 self._log(route.candidate, self._first, seconds, ASSIGNED)
-            way = FORCED if self._forced else ASSIGNED if self._first is None else FELL_BACK
             number = self._log(slot, reply, seconds, way)
         if reply.status == 200:
             self._answer(reply, slot, number)
@@ -376,27 +375,28 @@ class _Call:
         asked = Asked(0, self._form, self._head, self._request.body)
         return self._gateway.keeper.log.add(slot.part, slot.pool.signature, asked, reply, seconds, self._key, way)
 
-    def _count(self, reply: Reply, seconds: float) -> None:
-        """What is the client's mistake counts for nobody; what fell back counts for the candidate alone."""
+    def _count(self, reply: Reply, seconds: float) -> int:
+        """What is the client's mistake counts for nobody; what fell back counts for the candidate alone.
+
+        Returns how the request came to its release, as the log says it.
+        """
         slot = self._slot
+        way = FORCED if self._forced else ASSIGNED if self._first is None else FELL_BACK
         if 400 <= reply.status < 500:
             slot.totals.refused += 1
-        elif self._first is not None:
-            assert self._route.candidate is not None
-            self._route.candidate.failed(self._key, fell_back=reply.status == 200)
+        elif way != ASSIGNED:
+            if self._first is not None:
+                assert self._route.candidate is not None
+                self._route.candidate.failed(self._key, fell_back=reply.status == 200)
             if reply.status == 200:
                 slot.answered(reply, seconds)
             else:
                 slot.erred()
-        elif self._forced:
-            if reply.status == 200:
-                slot.answered(reply, seconds)
-            else:
-                slot.erred()
-        elif reply.status == 200:
-            slot.succeeded(reply, seconds, self._key)
-        else:
+        elif reply.status != 200:
             slot.failed(self._key, fell_back=False)
+        elif not slot.succeeded(reply, seconds, self._key):
+            way = REPEATED
+        return way
 
     def _answer(self, reply: Reply, slot: Slot, number: int) -> None:
         if self._form == OWN:

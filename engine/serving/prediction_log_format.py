@@ -29,8 +29,8 @@ from engine.serving.wire import OPEN_INFERENCE, Request
 if TYPE_CHECKING:
     from engine.serving.payloads import Reader
 
-ASSIGNED, FORCED, FELL_BACK = 0, 1, 2  # how a request came to its release
-WAYS = ("assigned", "forced", "fallback")
+ASSIGNED, FORCED, FELL_BACK, REPEATED = 0, 1, 2, 3  # how a request came to its release
+WAYS = ("assigned", "forced", "fallback", "repeated")
 COUNT_BITS, START_BITS = 48, 32
 _KEYED, _DESCRIPTION = 0x40, 0x80  # beside the way
 _WAY = 0x0F
@@ -92,7 +92,8 @@ class Record(NamedTuple):
 class Prediction:
     """One row as it is read. `latency` in seconds, `at` in UTC; `actual` is None until somebody told it.
 
-    `way`: assigned, forced (asked for by its version), fallback (after the candidate failed). `prediction` is None
+    `way`: assigned, repeated (assigned, too, but the first row of its key's first request in the rollout stands for it
+    in the evidence), forced (asked for by its version), fallback (after the candidate failed). `prediction` is None
     where the release failed: then `error` says how. `score`: of the positive class, or of the predicted one of many;
     a regression's value; None where it was not kept. `features` is None for a payload that cannot be read.
     """
@@ -169,6 +170,11 @@ def describe(number: int, part: Part) -> bytes:
     return pack(size, number, _DESCRIPTION, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0) + text
 
 
+def way_of_row(way: int, row: int) -> int:
+    """The way of one of a request's rows: the first one stands for all in the evidence."""
+    return REPEATED if row and way == ASSIGNED else way
+
+
 def way_of(way: int, key: int | None) -> int:
     """The byte for a way, which also says whether there is a key."""
     return way if key is None else way | _KEYED
@@ -241,7 +247,8 @@ def rows_of(record: Record, part: Part) -> Iterator[Prediction]:
     for row in range(record.rows):
         yield Prediction(
             id_text(record.number + row), at, part.model, part.generation, part.version, part.role, part.weight,
-            WAYS[record.way], key, record.seconds, features[row], found[row] if found else None, scores[row], error,
+            WAYS[way_of_row(record.way, row)], key, record.seconds, features[row], found[row] if found else None,
+            scores[row], error,
         )  # fmt: skip
 
 

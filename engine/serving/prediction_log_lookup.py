@@ -101,7 +101,7 @@ class _LogIndex:
         row = number - record.number
         if not 0 <= row < record.rows:
             return None  # of the same count, but another time: no id of ours
-        return Made(self._parts[record.part], record.way, form.answers(record)[0][row])
+        return Made(self._parts[record.part], form.way_of_row(record.way, row), form.answers(record)[0][row])
 
     def close(self) -> None:
         os.close(self._file)

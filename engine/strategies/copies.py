@@ -2,8 +2,9 @@
 
 Both releases see the same requests, so that the conditional processes of a canary, which lean on requests going to one
 release or the other at random, do not hold here. Each release's error rate has bounds of its own, and they are
-compared by the union bound. Bounds of the latencies' ratio take the releases as independent, which is cautious: what
-makes a request slow makes its copy slow. Whether both predict the same is counted copy by copy.
+compared by the union bound; a key counts once, by its first request. Bounds of the latencies' ratio take the releases
+as independent, which is cautious: what makes a request slow makes its copy slow. Whether both predict the same is
+counted copy by copy, of each key the first.
 """
 
 from __future__ import annotations
@@ -59,8 +60,7 @@ def _errors(case: Case) -> Judgement:
     """Bounds of both rates: surely above the stable one's fails, surely small or hardly above it passes."""
     from engine.stats.error_process import error_rate_lower, error_rate_upper
 
-    asked, failed = int(case.total("candidate", "requests")), int(case.total("candidate", "errors"))
-    others, theirs = int(case.total("stable", "requests")), int(case.total("stable", "errors"))
+    (asked, failed), (others, theirs) = _failed(case, "candidate"), _failed(case, "stable")
     said = f"errors: {failed:,} of {asked:,} copies ({share_text(failed, asked)}), stable {share_text(theirs, others)}"
     alpha = case.alpha / 2
     upper = error_rate_upper(asked, failed, alpha)
@@ -71,6 +71,12 @@ def _errors(case: Case) -> Judgement:
     if upper <= case.settings["max_error_ratio"] * error_rate_lower(others, theirs, alpha):
         return Verdict.PASS, f"{said}: at most {case.settings['max_error_ratio']:.3g} times as many"
     return Verdict.INCONCLUSIVE, f"{said}: up to {upper:.2%}, at most {case.settings['max_error_rate']:.2%} is wanted"
+
+
+def _failed(case: Case, role: str) -> tuple[int, int]:
+    """A release's keys, and those whose first request it failed: of more, one release may have been sent more."""
+    keys = int(case.total(role, "keys"))
+    return keys, keys - int(case.total(role, "timed"))
 
 
 def _difference(case: Case) -> Judgement:

@@ -182,8 +182,8 @@ def latency(case: Case) -> Judgement:
 
 
 def answered(tally: Tally) -> int:
-    """Requests with a latency."""
-    return tally.requests - tally.errors
+    """Keys with a latency."""
+    return tally.timed
 
 
 def labelled(tally: Tally) -> int:

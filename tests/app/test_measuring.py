@@ -126,7 +126,7 @@ def test_a_server_that_hangs_delays_nobody(web: WebServer) -> None:
 def test_what_fails_by_what_was_counted_does_not_wait(web: WebServer, tmp_path: Path) -> None:
     begun = rollout(web.url)
     tally = Tally("churn", begun.first_generation, 3, "stable", 0.5, utc(NOON), requests=900, keys=900)
-    worse = replace(tally, version=4, role="candidate", errors=300, error_keys=300)
+    worse = replace(tally, version=4, role="candidate", errors=300, error_keys=300, timed=tally.requests - 300)
     folder = ServingFolder(tmp_path, measurements())
     assert folder.seen(begun, NOON).verdict is Verdict.INCONCLUSIVE
     assert len(web.received) == 1

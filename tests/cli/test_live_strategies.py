@@ -22,7 +22,7 @@ def evidence(folder: Path, role: str, weight: float, correct: int) -> None:
     serving = folder / ".engine/serving"
     serving.mkdir(exist_ok=True)
     common: dict[str, Any] = {
-        "requests": 2000, "keys": 2000, "labelled": 2000, "scores": HISTOGRAM,
+        "requests": 2000, "keys": 2000, "timed": 2000, "labelled": 2000, "scores": HISTOGRAM,
         "latency_sum": 20.0, "latency_squares": 0.21, "log_sum": -9210.0, "log_squares": 42450.0,
     }  # fmt: skip
     at = "2026-11-23T12:00:00.000000Z"

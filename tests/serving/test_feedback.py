@@ -21,10 +21,10 @@ from engine.core.evidence import Tally
 from engine.serving.evidence_file import EvidenceFile
 from engine.serving.feedback import Desk, Label, Taken, labels_of, take
 from engine.serving.prediction_log_files import tidy
-from engine.serving.prediction_log_format import ASSIGNED, FELL_BACK, FORCED, id_text
+from engine.serving.prediction_log_format import ASSIGNED, FELL_BACK, FORCED, REPEATED, id_text
 from engine.serving.refusal import Refusal
 from engine.serving.settings import LogSettings
-from engine.serving.wire import Reply
+from engine.serving.wire import OWN, Reply, Request
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ def test_what_is_not_in_the_log_or_no_class_is_told(writer: Writer, tmp_path: Pa
     assert counted(tmp_path) == {}
 
 
-@pytest.mark.parametrize("way", [FORCED, FELL_BACK])
-def test_who_was_not_assigned_is_joined_and_leaves_no_evidence(writer: Writer, tmp_path: Path, way: int) -> None:
+@pytest.mark.parametrize("way", [FORCED, FELL_BACK, REPEATED])
+def test_what_is_no_evidence_is_joined_and_leaves_no_evidence(writer: Writer, tmp_path: Path, way: int) -> None:
     forced, idle = writer.add(way=way), writer.add(place=STABLE._replace(role="idle"), way=way)
     writer.flush()
     taken = tell(tmp_path, (forced, "yes"), (idle, "no"))
@@ -110,6 +110,23 @@ def test_who_was_not_assigned_is_joined_and_leaves_no_evidence(writer: Writer, t
     assert taken.right == {(3, "stable"): (1, 1), (3, "idle"): (1, 0)}
     assert counted(tmp_path) == {}
     assert [row.actual for row in read(tmp_path)] == ["yes", "no"]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_the_first_row_of_a_request_counts_for_all(writer: Writer, tmp_path: Path, compacted: bool) -> None:
+    rows = [{"months": months, "plan": "a"} for months in (1, 2, 3)]
+    text = b'"predictions":["yes","no","no"],"probabilities":[%s]' % b",".join([b'{"no":0.5,"yes":0.5}'] * 3)
+    several = Request(0, OWN, 0, json.dumps({"instances": rows}).encode())
+    first = writer.add(asked=several, reply=Reply(0, 200, 3, 1.5, 0.75, b"\x0a" * 3, text))
+    ids = [id_text(int(first, 16) + row) for row in range(3)]
+    writer.flush()
+    if compacted:
+        writer.close()
+        tidy(tmp_path, "churn", LogSettings())
+    assert [row.way for row in read(tmp_path)] == ["assigned", "repeated", "repeated"]
+    taken = tell(tmp_path, *((id_, "yes") for id_ in ids))
+    assert (taken.accepted, taken.right) == (3, {(3, "stable"): (3, 1)})
+    assert counted(tmp_path) == {(3, "stable", 0.25): (1, 1, 0, 0)}
 
 
 def test_numbers_lose_their_squared_distance(writer: Writer, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from engine.serving.wire import Replies, Reply, Requests, reply_frame, request_f
 IDENTITY = ("model", "generation", "version", "role", "weight", "at")
 FIRST = Tally(
     "churn", 3, 2, "candidate", 0.1, "2026-11-23T10:00:01.000000Z", requests=5, keys=4, errors=1, error_keys=1,
-    latency_sum=0.5, log_sum=-9.5, scores=(2, *[0] * (BINS - 2), 3), score_sum=3.1,
+    timed=3, latency_sum=0.5, log_sum=-9.5, scores=(2, *[0] * (BINS - 2), 3), score_sum=3.1,
 )  # fmt: skip
 
 
@@ -41,6 +43,16 @@ def test_tallies_are_read_as_they_were_added(tmp_path: Path) -> None:
     assert file.tallies("churn") == [FIRST, later]
     assert file.tallies("churn", since_generation=4) == [later]
     assert file.tallies("other") == [other]
+
+
+def test_a_file_of_before_is_read_with_a_latency_of_each_success(tmp_path: Path) -> None:
+    file = EvidenceFile(tmp_path / "evidence.db")
+    file.add([FIRST])
+    with closing(sqlite3.connect(tmp_path / "evidence.db")) as connection, connection:
+        connection.execute("ALTER TABLE tallies DROP COLUMN timed")
+    assert file.tallies("churn") == [replace(FIRST, timed=4)]
+    file.add([FIRST])
+    assert sum(tally.timed for tally in file.tallies("churn")) == 4 + FIRST.timed
 
 
 def test_condensing_keeps_the_sums_at_each_weight(tmp_path: Path) -> None:
@@ -67,9 +79,9 @@ def test_a_key_counts_once_and_errs_once() -> None:
     tally = slot.take("2026-11-23T10:00:01.000000Z")
     assert tally is not None
     assert (tally.requests, tally.keys, tally.errors, tally.error_keys, tally.fallbacks) == (8, 5, 4, 3, 4)
-    assert (tally.latency_sum, tally.latency_squares) == (2.0, 1.0)
-    assert (tally.scores[3], tally.scores[19], sum(tally.scores)) == (4, 4, 8)
-    assert tally.score_sum == pytest.approx(4.4)
+    assert (tally.timed, tally.latency_sum, tally.latency_squares) == (3, 1.5, 0.75)
+    assert (tally.scores[3], sum(tally.scores)) == (3, 3), "a request's first row stands for it"
+    assert tally.score_sum == pytest.approx(3 * 0.55)
     assert slot.take("2026-11-23T10:00:02.000000Z") is None
     assert (slot.totals.requests, slot.totals.predictions, slot.totals.errors) == (8, 8, 4)
 

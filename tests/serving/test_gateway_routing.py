@@ -13,6 +13,7 @@ from served import ALTERED, CHANGED, ROW, TWIN, Gateway, damage_state, rewind, s
 from engine.app.serving import StateTruth, serving_folder
 from engine.app.workspace import open_workspace
 from engine.serving.desired import save
+from engine.serving.prediction_log_files import read_log
 
 Serve = Callable[..., Gateway]
 
@@ -52,8 +53,43 @@ def test_keys_are_split_by_weight_and_stay_with_the_candidate(live: Gateway) -> 
     first_seen = sum(tally.keys for tally in gateway.tallies() if tally.weight > 0)
     assert first_seen == len(keys)  # a key counts once, where it was when it came first
     scored = [tally for tally in gateway.tallies() if tally.requests]
-    assert all(sum(tally.scores) == tally.requests for tally in scored)
-    assert all(0 < tally.latency_sum**2 <= tally.requests * tally.latency_squares * 1.001 for tally in scored)
+    assert sum(tally.timed for tally in scored if tally.weight > 0) == len(keys)
+    assert all(sum(tally.scores) == tally.timed for tally in scored)
+    assert all(0 <= tally.latency_sum**2 <= tally.timed * tally.latency_squares * 1.001 for tally in scored)
+    ways = Counter(row.way for row in read_log(gateway.serving, "churn") if row.weight > 0)
+    assert ways == {"assigned": len(keys), "repeated": 3000}
+
+
+def test_no_key_goes_back_while_the_weight_grows_under_load(live: Gateway) -> None:
+    set_endpoint(live.folder, candidate=TWIN, weight=0.01)
+    live.effective(stable=1, candidate=TWIN, weight=0.01)
+    stop = threading.Event()
+    seen: list[list[tuple[str, int]]] = [[], []]
+
+    def ask(place: int) -> None:
+        client = live.client()
+        while not stop.is_set():
+            for key in (f"{place} {number}" for number in range(40)):
+                seen[place].append((key, client.predict(headers={"x-routing-key": key}).json["version"]))
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for weight in (0.1, 0.5, 0.9):
+            set_endpoint(live.folder, weight=weight)
+            live.effective(stable=1, candidate=TWIN, weight=weight)
+            rounds = [len(each) for each in seen]
+            live.wait(lambda: all(len(each) > before + 80 for each, before in zip(seen, rounds, strict=True)))  # noqa: B023
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    answered: dict[str, list[int]] = {}
+    for key, version in seen[0] + seen[1]:
+        answered.setdefault(key, []).append(version)
+    assert all(each == sorted(each) for each in answered.values()), "who has seen the candidate keeps it"
+    assert sum(each[0] == 1 and each[-1] == TWIN for each in answered.values()) > 40, "and others came to it"
 
 
 def test_the_id_column_is_the_key_when_no_header_is(live: Gateway) -> None:

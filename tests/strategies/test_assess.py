@@ -64,6 +64,7 @@ def traffic(
                     keys=count,
                     errors=wrong,
                     error_keys=wrong,
+                    timed=count - wrong,
                     latency_sum=float(taken.sum()),
                     latency_squares=float((taken**2).sum()),
                     log_sum=float(np.log(taken).sum()),

@@ -68,7 +68,7 @@ def traffic(
             tallies.append(
                 Tally(
                     "churn", 2, place + 1, role, 0.0, f"2026-11-23T12:{flush // 60:02}:{flush % 60:02}.000000Z",
-                    requests=count, keys=count, errors=wrong, error_keys=wrong,
+                    requests=count, keys=count, errors=wrong, error_keys=wrong, timed=count - wrong,
                     latency_sum=float(taken.sum()), latency_squares=float((taken**2).sum()),
                     log_sum=float(np.log(taken).sum()), log_squares=float((np.log(taken) ** 2).sum()),
                     scores=tuple(int(n) for n in np.histogram(seen, BINS, (0, 1))[0]),

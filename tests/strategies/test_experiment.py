@@ -53,7 +53,7 @@ def traffic(
             tallies.append(
                 Tally(
                     "churn", 2, place + 1, role, weight, f"2026-11-23T12:{flush // 60:02}:{flush % 60:02}.000000Z",
-                    requests=count, keys=count, errors=wrong, error_keys=wrong,
+                    requests=count, keys=count, errors=wrong, error_keys=wrong, timed=count - wrong,
                     latency_sum=float(taken.sum()), latency_squares=float((taken**2).sum()),
                     log_sum=float(np.log(taken).sum()), log_squares=float((np.log(taken) ** 2).sum()),
                     labelled=known, correct=int(chance.binomial(known, accuracy[place])) if accuracy else 0,

@@ -52,7 +52,7 @@ class World:
         right = int(chance.binomial(fine, 0.9 - 0.2 * along))
         return replace(
             place,
-            requests=count, keys=count, errors=wrong, error_keys=wrong,
+            requests=count, keys=count, errors=wrong, error_keys=wrong, timed=count - wrong,
             latency_sum=float(seconds.sum()), latency_squares=float((seconds**2).sum()),
             log_sum=float(np.log(seconds).sum()), log_squares=float((np.log(seconds) ** 2).sum()),
             scores=tuple(int(n) for n in np.histogram(scores, BINS, (0, 1))[0]),
