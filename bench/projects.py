@@ -248,6 +248,7 @@ class _Seeder:
         first = Endpoint(name)
         live = replace(first, generation=1, stable=1, deployed=results["deploy"].fingerprint)
         store.set_endpoint(lease, first, live, actor="bench", reason="seeded")
+        store.set_mirrored(live)
 
 
 def _verdict(step: str) -> Any:

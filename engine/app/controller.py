@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from engine.core.rollout import Rollout
 
 WATCH_SECONDS = 1.0
+REGISTRY_SECONDS = 60.0
+"""How long the registry's process stays, which has MLflow in its memory, after it was asked last."""
 _DELIVERERS = 2
 
 
@@ -227,6 +229,8 @@ class Controller:
         self.training.keep(self._specs.documents)
         self.monitoring.keep(self._specs.documents)
         self.training.wake(changed)
+        self.monitoring.wake(self._watching.grown())
+        self._workspace.registry.close_idle(REGISTRY_SECONDS)
         store = self._workspace.store
         try:
             self.training.wake({event.model for event in store.pending()})

@@ -7,12 +7,14 @@ never forward to a newer release, so that two that both breach do not take turns
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any
 
 from engine.app.monitoring import monitor_of, monitoring_store
@@ -25,15 +27,32 @@ from engine.core.verdict import Verdict
 from engine.runtime.deliver import Again, Delivery, Reconciled
 from engine.runtime.monitor import Monitor, next_look
 from engine.runtime.trigger_windows import trigger_windows
+from engine.serving.prediction_log import OPEN
 from engine.triggers.facts import Window
 
 if TYPE_CHECKING:
     from engine.adapters.monitoring import SqlMonitoring
 
 LOOK_SECONDS = 2.0
-"""How often it is asked whether the log has grown."""
+"""How often it is asked whether a log has grown."""
+IDLE_SECONDS = 60.0
+"""When to look again at a model whose log does not grow: what grows wakes it."""
 ACTOR = "monitoring"
+_COARSE = 2_000_000_000  # nanoseconds within which a change may not show in a folder's time
 _WINDOWS = 50  # that triggers and breaches look at
+
+
+@dataclass(frozen=True)
+class _Log:
+    """A model's folder of the log as it was seen: when its list of files changed, and the sizes of those that grow."""
+
+    changed: int  # nanoseconds
+    listed: int  # nanoseconds
+    sizes: Mapping[str, int]
+
+    def differs(self, other: _Log) -> bool:
+        """Whether anything was written in between."""
+        return (self.changed, self.sizes) != (other.changed, other.sizes)
 
 
 @dataclass
@@ -48,6 +67,8 @@ class Watching:
     clock: Callable[[], datetime]
     _seen: dict[str, object] = field(default_factory=dict)
     _told: set[tuple[str, int, str, str]] = field(default_factory=set)
+    _logs: Mapping[str, _Log] = field(default_factory=dict)
+    _asked: float = -math.inf  # when, by the monotonic clock
 
     @cached_property
     def _store(self) -> SqlMonitoring:
@@ -61,12 +82,12 @@ class Watching:
         """One pass. Raises EngineError."""
         endpoint = self.workspace.store.models([model])[model].endpoint
         if endpoint is None or endpoint.stable is None:
-            return Again(LOOK_SECONDS, "nothing is live")
+            return Again(IDLE_SECONDS, "nothing is live")
         size = _size(serving_folder(self.workspace) / "log" / model)
         if not size:
-            return Again(LOOK_SECONDS, "nothing was predicted yet")
+            return Again(IDLE_SECONDS, "nothing was predicted yet")
         if self._seen.get(model) == (endpoint.stable, size):
-            return Again(LOOK_SECONDS, "nothing new was predicted")
+            return Again(IDLE_SECONDS, "nothing new was predicted")
         settings = settings_of(self.document_of(model))
         looked = self._monitor.look(model, endpoint.stable, settings)
         if looked.judged or looked.updated:
@@ -76,7 +97,17 @@ class Watching:
         again = next_look(looked, settings, self.clock())
         if again is None:
             self._seen[model] = (endpoint.stable, size)
-        return Again(LOOK_SECONDS if again is None else min(again, LOOK_SECONDS), "watching")
+        return Again(IDLE_SECONDS if again is None else min(again, IDLE_SECONDS), "watching")
+
+    def grown(self) -> set[str]:
+        """The models whose log is another one than when this was last asked. Asks the disk every two seconds."""
+        if monotonic() < self._asked + LOOK_SECONDS:
+            return set()
+        self._asked = monotonic()
+        logs = _logs(serving_folder(self.workspace) / "log", self._logs)
+        changed = {name for name, log in logs.items() if name not in self._logs or self._logs[name].differs(log)}
+        self._logs = logs
+        return changed
 
     def windows(self, model: str, document: Mapping[str, Any]) -> Sequence[Window]:
         """The closed windows of a model, newest first, as triggers see them."""
@@ -124,6 +155,36 @@ class Watching:
                 self.delivery.mirror(model)
             case other:
                 raise ValueError(f"no answer to a breach: {other}")
+
+
+def _logs(folder: Path, before: Mapping[str, _Log]) -> dict[str, _Log]:
+    """Every model's log. A folder is listed only when its list has changed: an old log has hundreds of files."""
+    found = {}
+    now = time_ns()
+    try:
+        with os.scandir(folder) as models:
+            for model in models:
+                changed, known = model.stat().st_mtime_ns, before.get(model.name)
+                if known is not None and known.changed == changed < known.listed - _COARSE:
+                    listed, files = known.listed, list(known.sizes)
+                else:
+                    listed, files = now, _growing(model.path)
+                found[model.name] = _Log(changed, listed, {path: _bytes(path) for path in files})
+    except FileNotFoundError:
+        pass
+    return found
+
+
+def _growing(folder: str) -> list[str]:
+    """The files that are still written to."""
+    return [entry.path for entry in os.scandir(folder) if entry.name.endswith(OPEN)]
+
+
+def _bytes(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - strings, for speed
+    except FileNotFoundError:
+        return 0
 
 
 def _size(folder: Path) -> tuple[tuple[str, int], ...]:

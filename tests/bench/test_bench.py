@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bench import ledger, peers, snapshot
+from bench import idle, ledger, peers, snapshot
 from bench.measure import SCRIPTS, Command, CommandError, in_turns, run_once
 from bench.projects import Template, is_up_to_date, names, seed_project, spec_text, user_steps, write_table
 from bench.report import Report, as_json, show
@@ -105,3 +107,16 @@ def test_report_says_which_targets_are_met(tmp_path: Path, capsys: pytest.Captur
     assert "missed" in text
     assert "dvc: not installed, skipped" in text
     assert [ratio["met"] for ratio in document["benchmarks"][0]["ratios"]] == [True, False, None]
+
+
+def test_what_a_process_takes_is_its_familys(tmp_path: Path) -> None:
+    busy = "import subprocess, sys; print(flush=True); subprocess.run([sys.executable, '-c', 'while True: pass'])"
+    with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while len(idle.family(process.pid)) < 2:
+            pass
+        share, mib = idle.watch(process.pid, 0.5)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert share > 0.02
+    assert mib > 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -185,3 +186,18 @@ def test_database_needs_an_artifact_root() -> None:
     with pytest.raises(UsageError, match="does not say where the files of models go"):
         MlflowRegistry("postgresql://user:hush@db/mlflow")
     MlflowRegistry("postgresql://user:hush@db/mlflow", artifact_root="s3://bucket/models")
+
+
+def test_a_process_that_nobody_asks_is_ended(tmp_path: Path) -> None:
+    registry = MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db", log=tmp_path / "mlflow.log")
+    registry.close_idle(0.0)  # there is none
+    registry.prefetch()
+    process = registry._process
+    assert process is not None
+    registry.close_idle(1000.0)
+    assert process.popen.poll() is None
+    with registry._lock:  # a call goes on
+        registry.close_idle(0.0)
+    assert process.popen.poll() is None
+    registry.close_idle(0.0)
+    assert (process.popen.poll(), registry._process) == (-signal.SIGKILL, None)

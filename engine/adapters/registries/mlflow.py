@@ -105,10 +105,12 @@ class MlflowRegistry:
         self._log = log
         self._process: _Process | None = None
         self._lock = threading.Lock()
+        self._used = time.monotonic()
 
     def prefetch(self) -> None:
         """Start the process, which imports MLflow and opens the store, and do not wait for it."""
         with self._lock:
+            self._used = time.monotonic()
             if self._process is None:
                 self._process = self._start()
                 self._send(self._process, "open", {})
@@ -139,6 +141,15 @@ class MlflowRegistry:
         with self._lock:
             self._end()
 
+    def close_idle(self, seconds: float) -> None:
+        """End the process if nothing was asked of it for so long; nothing waits for a call that goes on."""
+        if self._process is None or time.monotonic() - self._used < seconds or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._end()
+        finally:
+            self._lock.release()
+
     def cancel(self) -> None:
         """End the process at once, from any thread; a call that waits for it raises TransientError."""
         process = self._process
@@ -149,7 +160,8 @@ class MlflowRegistry:
 
     def _call(self, operation: str, arguments: Mapping[str, Json], state: str) -> Any:
         with self._lock:
-            call = _Call(time.monotonic() + self.timeout, state)
+            self._used = time.monotonic()
+            call = _Call(self._used + self.timeout, state)
             if self._process is None or self._process.popen.poll() is not None:
                 self._end()
                 self._process = self._start()
