@@ -13,7 +13,7 @@ from engine.spec.kinds import Kinds, KindTable
 if TYPE_CHECKING:
     from engine.core.evidence import Tally
     from engine.core.rollout import Rollout, Strategy
-    from engine.ports import Gauge, StepFunction
+    from engine.ports import Gauge, Notifier, StepFunction
     from engine.strategies.judging import Assessment, Measurements
     from engine.triggers.decision import Decision
     from engine.triggers.facts import Facts
@@ -92,3 +92,11 @@ GAUGES: Mapping[str, Gauge] = KindTable(
     }
 )
 """Who asks for a guardrail of the user's own, by the key that says where."""
+
+NOTIFIERS: Mapping[str, Notifier] = KindTable(
+    {
+        name: f"engine.adapters.notifiers.{name}:notify"
+        for name in ("webhook", "slack", "email", "alertmanager", "command")
+    }
+)
+"""Who brings a notice to a receiver of alerts, by the key that says where."""

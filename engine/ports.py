@@ -32,7 +32,7 @@ from engine.core.records import (
 from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
-    from engine.core.alerts import AlertRecord, Told
+    from engine.core.alerts import AlertRecord, Notice, Told
     from engine.core.monitoring import WindowReport
     from engine.core.rollout import Rollout, Seen
     from engine.stats.drift import Column, DriftReport, Profile
@@ -169,6 +169,19 @@ class Gauge(Protocol):
         """What it gives now; what keeps it from being asked is told by the measurement's `error`, never raised.
 
         `guardrail` is the resolved block. Blocks for four tries at most.
+        """
+
+
+class Notifier(Protocol):
+    """Brings a notice to a receiver of alerts: `notify` of a module in `engine/adapters/notifiers`."""
+
+    def __call__(
+        self, receiver: Mapping[str, Any], notice: Notice, resolve: Callable[[str], str], project: Path
+    ) -> None:
+        """Returns once it was accepted. `receiver` is the resolved block. Blocks for four tries at most.
+
+        Raises TransientError for what is worth another try later, UsageError for what somebody must mend. Neither
+        names the address, which may be a secret.
         """
 
 

@@ -92,7 +92,8 @@ def send(post: Post) -> Reply:
     url = _parsed(post.url)
     host = (url.host or "").strip("[]")
     failure: Exception | None = None
-    for address in _addresses(host, url, private=post.private):
+    port = url.port or (443 if url.scheme == "https" else 80)
+    for address in addresses(host, port, private=post.private):
         try:
             reply = _exchange(_connection(url, host, address, post.seconds), url, post)
         except (ssl.SSLCertVerificationError, urllib3.exceptions.SSLError) as error:
@@ -127,22 +128,21 @@ def _parsed(text: str) -> Url:
 # ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _addresses(host: str, url: Url, *, private: bool) -> list[str]:
-    """The addresses of a host, each of them checked."""
-    port = url.port or (443 if url.scheme == "https" else 80)
+def addresses(host: str, port: int, *, private: bool) -> list[str]:
+    """The addresses of a host, each of them checked. Raises TransientError, UsageError."""
     try:
         found = socket.getaddrinfo(host.partition("%")[0], port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise TransientError("the host's name cannot be resolved") from None
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    resolved = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     written = host == "localhost" or _is_literal(host)
-    for address in addresses:
+    for address in resolved:
         if why := refusal(address, private=private or written):
             raise UsageError(
                 f"the host's address is {why}",
                 remedy="Write the address itself, or private: true beside it." if why == "private" else "",
             )
-    return addresses
+    return resolved
 
 
 def _is_literal(host: str) -> bool:

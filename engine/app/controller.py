@@ -1,9 +1,9 @@
 """`engine up` and `engine controller`: every model kept as its spec says, with nobody at the keyboard.
 
-Three loops with workers of their own, so that a long training holds up no rollout: `training` (specs, triggers,
-retrains), `delivery` (rollouts) and, fed by the gateway's log, `monitoring`. A watcher looks once a second at what may
-have changed (spec files, the inbox, rollouts) and wakes whoever it concerns. Any number of controllers may run over
-one state: leases decide.
+Loops with workers of their own, so that a long training holds up no rollout: `training` (specs, triggers,
+retrains), `delivery` (rollouts), `monitoring`, fed by the gateway's log, and `alerting`. A watcher looks once a second
+at what may have changed (spec files, the inbox, rollouts) and wakes whoever it concerns. Any number of controllers may
+run over one state: leases decide.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.app.alerting import Alerting
 from engine.app.delivering import observer, this_actor
 from engine.app.documents import SpecDocument, load_specs, read_texts, spec_keys
 from engine.app.planning import find_specs, stat_of
@@ -34,6 +35,8 @@ WATCH_SECONDS = 1.0
 REGISTRY_SECONDS = 60.0
 """How long the registry's process stays, which has MLflow in its memory, after it was asked last."""
 _DELIVERERS = 2
+_TELLERS = 4  # a receiver that does not answer keeps one busy for its timeout
+_FAILING = 3  # so often in a row a pass fails before somebody is told
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,12 @@ class _Specs:
         self._stats = {"engine.yaml": project, **stats}
         return changed
 
+    def mistake_of(self, model: str) -> str:
+        """What is wrong with the file of a model that was known before; empty if nothing is."""
+        return next(
+            (self._told[file] for file, name in self._models.items() if name == model and file in self._told), ""
+        )
+
     @property
     def mistaken(self) -> bool:
         """Whether mistakes were told that still stand."""
@@ -91,7 +100,7 @@ class _Specs:
         except EngineError as error:
             self._tell(file, error)
             return set()
-        self._told.pop(file, None)
+        mended = self._told.pop(file, None) is not None
         name = spec.document["name"]
         if any(other == name and at != file for at, other in self._models.items()):
             self._tell(file, UsageError(f"model {name} is defined in another file too", remedy="Rename one of them."))
@@ -99,13 +108,13 @@ class _Specs:
         self._models[file] = name
         before = self.documents.get(name)
         self.documents[name] = spec
-        return {name} if before is None or before.key != spec.key else set()
+        return {name} if mended or before is None or before.key != spec.key else set()
 
     def _tell(self, file: str, error: EngineError) -> None:
         text = "; ".join(map(str, error.diagnostics)) if isinstance(error, SpecError) else error.message
         if self._told.get(file) != text:
             self._told[file] = text
-            self.note(Note("", "error", text, error.remedy, grave=True))
+            self.note(Note(self._models.get(file, ""), "error", text, error.remedy, grave=True))
 
 
 class Controller:
@@ -123,10 +132,16 @@ class Controller:
         from engine.adapters.state import holder
 
         self._workspace = workspace
-        self._note = note
+
+        def told(happened: Note) -> None:
+            note(happened)
+            if happened.kind != "alert":
+                self.alerting.wake([happened.model])
+
+        self._note = told
         self._stop = threading.Event()
         self._kills: list[Callable[[], None]] = []
-        self._specs = _Specs(workspace, options, note)
+        self._specs = _Specs(workspace, options, told)
         self._leases = LeaseKeeper(workspace.store, holder.this_process(), self._stop)
         self._delivery = Delivery(
             store=workspace.store,
@@ -140,8 +155,8 @@ class Controller:
             workspace=workspace,
             delivery=self._delivery,
             document_of=lambda model: self._specs.documents[model].document,
-            note=note,
-            judged=lambda model: self.training.wake([model]),
+            note=told,
+            judged=self._judged,
             clock=clock,
         )
         self._retraining = Retraining(
@@ -150,7 +165,7 @@ class Controller:
             spec_of=self._specs.documents.__getitem__,
             windows_of=self._watching.windows,
             variables=options.variables,
-            note=note,
+            note=told,
             tell=tell,
             stop=self._stop,
             kills=self._kills,
@@ -160,20 +175,23 @@ class Controller:
         self.training = Loop(self._retraining.reconcile, options.trainings, self._failed)
         self.delivery = Loop(self._delivery.reconcile, _DELIVERERS, self._failed)
         self.monitoring = Loop(self._watching.reconcile, 1, self._failed)
+        self._alerting = Alerting(
+            workspace=workspace,
+            hold=self._leases.hold_alone,
+            document_of=lambda model: self._specs.documents[model].document,
+            reports_of=self._watching.reports,
+            troubles_of=self._troubles,
+            note=told,
+            clock=clock,
+        )
+        self.alerting = Loop(self._alerting.reconcile, _TELLERS, self._failed)
         self._rollouts: dict[str, Rollout] = {}
 
     # ── running ────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self, stop: threading.Event, each_second: Callable[[], None] = lambda: None) -> None:
         """Work until `stop` is set: nothing more begins then, and the running steps end."""
-        loops = [
-            threading.Thread(target=loop.run, name=name)
-            for name, loop in (
-                ("training", self.training),
-                ("delivery", self.delivery),
-                ("monitoring", self.monitoring),
-            )
-        ]
+        loops = [threading.Thread(target=loop.run, name=name) for name, loop in self.loops.items()]
         for thread in loops:
             thread.start()
         try:
@@ -194,9 +212,21 @@ class Controller:
             failed = self.delivery.run_once() | self.monitoring.run_once()
             failed |= self.training.run_once()
             self.look()
-            return failed | self.delivery.run_once()
+            failed |= self.delivery.run_once()
+            self._alerting.waits = False  # the next pass may be far away, or never
+            return failed | self.alerting.run_once()
         finally:
             self._close()
+
+    @property
+    def loops(self) -> Mapping[str, Loop]:
+        """All of them, by name."""
+        return {
+            "training": self.training,
+            "delivery": self.delivery,
+            "monitoring": self.monitoring,
+            "alerting": self.alerting,
+        }
 
     @property
     def has_mistaken_specs(self) -> bool:
@@ -206,9 +236,8 @@ class Controller:
     def stop(self) -> None:
         """Let the running steps finish, and begin nothing more."""
         self._stop.set()
-        self.training.stop()
-        self.delivery.stop()
-        self.monitoring.stop()
+        for loop in self.loops.values():
+            loop.stop()
 
     def kill(self) -> None:
         """End the running steps at once; the next start goes on from there."""
@@ -228,6 +257,8 @@ class Controller:
         changed = self._specs.read()
         self.training.keep(self._specs.documents)
         self.monitoring.keep(self._specs.documents)
+        self.alerting.keep(self._specs.documents)
+        self.alerting.wake(changed)
         self.training.wake(changed)
         self.monitoring.wake(self._watching.grown())
         self._workspace.registry.close_idle(REGISTRY_SECONDS)
@@ -252,9 +283,26 @@ class Controller:
                 text = f"version {ended.candidate}, {ended.strategy.name} {ended.phase.value}: {ended.reason}"
                 self._note(Note(model, "rollout", text, grave=ended.phase.value == "aborted"))
             self.training.wake([model])
+            self.alerting.wake([model])
         self._rollouts = dict(rollouts)
 
     # ── one model ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _judged(self, model: str) -> None:
+        """There are new windows of a model."""
+        self.training.wake([model])
+        self.alerting.wake([model])
+
+    def _troubles(self, model: str) -> Mapping[str, tuple[str, str]]:
+        """What this controller fails at, by what it is: a loop's name, or `spec`."""
+        found: dict[str, tuple[str, str]] = {}
+        if mistake := self._specs.mistake_of(model):
+            found["spec"] = f"the spec has mistakes, and the one before stays in effect: {mistake}", "engine validate"
+        for name in ("training", "delivery", "monitoring"):
+            times, why = self.loops[name].failing(model)
+            if times >= _FAILING:
+                found[name] = f"{name} failed {_FAILING} times in a row or more: {why}", "It is tried again."
+        return found
 
     def _failed(self, model: str, error: EngineError, times: int) -> None:
         """Say it the first time, and then each time that it has failed twice as often."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.app.workspace import Workspace
+from engine.core.alerts import AlertRecord, Told
 from engine.core.records import (
     Attempt,
     AuditEvent,
@@ -121,6 +122,23 @@ def triggers(workspace: Workspace, model: str, limit: int) -> Triggers:
     if not found.evaluations and not found.waiting:
         refuse_unknown(model, reader.list_models())
     return found
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Alerts, those that fire first, and what their receivers were told."""
+
+    alerts: Sequence[AlertRecord]
+    told: Sequence[Told]
+
+
+def alerts(workspace: Workspace, model: str | None = None, firing: bool = False) -> Alerts:
+    """What is wrong, and was. Raises NotFoundError for a model of which nothing is known."""
+    found = workspace.reader.alerts(model)
+    told = workspace.reader.told(model)
+    if model is not None and not found and not told:
+        refuse_unknown(model, workspace.reader.list_models())
+    return Alerts([each for each in found if each.status == "firing" or not firing], told)
 
 
 # ── runs and releases ────────────────────────────────────────────────────────────────────────────────────────

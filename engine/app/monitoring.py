@@ -101,11 +101,11 @@ def monitor_of(workspace: Workspace, store: SqlMonitoring) -> Monitor:
 
 def watched(workspace: Workspace, model: str) -> Settings:
     """How the model is watched: by its spec as it is now, else as it was applied last."""
-    document = _document(workspace, model)
+    document = watched_document(workspace, model)
     return settings_of(document)
 
 
-def _document(workspace: Workspace, model: str) -> Mapping[str, Any]:
+def watched_document(workspace: Workspace, model: str) -> Mapping[str, Any]:
     """What is watched is no step, so that changing it is in effect at once."""
     if (workspace.root / "specs").is_dir():
         texts = read_texts(workspace, find_specs(workspace, []))

@@ -254,8 +254,12 @@ class Retraining:
 
 def _nothing_new(name: str, due: Due) -> Note:
     """Somebody should know when the world has changed and there is nothing to learn from."""
-    alarming = due.trigger in ("drift", "performance") or "drift" in due.reason or "performance" in due.reason
-    return Note(name, "trigger", f"due, nothing new to train on ({due.reason})", grave=alarming)
+    return Note(name, "trigger", f"due, nothing new to train on ({due.reason})", grave=is_alarming(due))
+
+
+def is_alarming(due: Due) -> bool:
+    """Whether the world has changed, not only the time."""
+    return due.trigger in ("drift", "performance") or "drift" in due.reason or "performance" in due.reason
 
 
 def _close(workspace: Workspace) -> None:

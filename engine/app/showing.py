@@ -9,6 +9,7 @@ from engine.core.records import Event, Run, TriggerEvaluation
 if TYPE_CHECKING:
     from engine.app.delivering import EndpointChange, Progress
     from engine.app.inspecting import ModelStatus
+    from engine.core.alerts import AlertRecord, Told
     from engine.core.rollout import Rollout
 
 
@@ -117,4 +118,36 @@ def rollout_document(rollout: Rollout) -> dict[str, Any]:
         "began_at": rollout.began_at,
         "passed": rollout.passed,
         "reason": rollout.reason,
+    }
+
+
+def alert_document(record: AlertRecord) -> dict[str, Any]:
+    """An alert as JSON."""
+    alert = record.alert
+    return {
+        "fingerprint": record.fingerprint,
+        "model": alert.model,
+        "alert": alert.name,
+        "status": record.status,
+        "severity": alert.severity,
+        "summary": alert.summary,
+        "remedy": alert.remedy,
+        "labels": dict(alert.labels),
+        "episode": record.episode,
+        "fired_at": record.fired_at,
+        "resolved_at": record.resolved_at,
+    }
+
+
+def told_document(told: Told) -> dict[str, Any]:
+    """What a receiver was told, as JSON."""
+    return {
+        "model": told.model,
+        "receiver": told.receiver,
+        "group": told.group,
+        "notices": told.sequence,
+        "sent_at": told.sent_at,
+        "failures": told.failures,
+        "next_at": told.next_at,
+        "error": told.error,
     }

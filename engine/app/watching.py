@@ -115,6 +115,12 @@ class Watching:
             return ()
         return trigger_windows(self._store.reports(model, limit=_WINDOWS), settings_of(document))
 
+    def reports(self, model: str, version: int) -> Sequence[WindowReport]:
+        """The closed windows of a release, newest first, as breaches are found in them."""
+        if not (serving_folder(self.workspace) / "log" / model).is_dir():
+            return ()
+        return self._store.reports(model, version, _WINDOWS)
+
     def close(self) -> None:
         """Close the store."""
         if "_store" in vars(self):

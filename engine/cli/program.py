@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "reconcile": "Carry every rollout on by one pass.",
         "trigger": "Ask for a retrain of a model.",
         "triggers": "Show what a model's triggers say, and said before.",
+        "alerts": "Show what is wrong and who was told.",
         "promote": "Make a model's candidate the stable release.",
         "abort": "Send a model's candidate away.",
     },

@@ -128,9 +128,9 @@ def define(name: str, *, examples: str, **options: Any) -> Callable[[Callable[..
     )
 
 
-def group(name: str, *, examples: str) -> Callable[[Callable[..., Any]], Group]:
+def group(name: str, *, examples: str, cls: type[Group] = Group) -> Callable[[Callable[..., Any]], Group]:
     """Make a function a group of commands."""
-    return cast("Callable[[Callable[..., Any]], Group]", click.group(name, cls=Group, examples=examples))
+    return cast("Callable[[Callable[..., Any]], Group]", click.group(name, cls=cls, examples=examples))
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")

@@ -19,6 +19,8 @@ COLORS: Mapping[str, str] = {
     "candidate": "cyan",
     "inconclusive": "yellow",
     "running": "cyan",
+    "firing": "red",
+    "resolved": "green",
     "failed": "red",
     "fail": "red",
     "error": "red",

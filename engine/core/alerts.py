@@ -325,6 +325,13 @@ def groups_of(records: Sequence[AlertRecord], receiver: Receiver) -> Mapping[str
     }
 
 
+def in_turn(
+    grouped: Mapping[str, tuple[AlertRecord, ...]], told: Mapping[str, Told]
+) -> Sequence[tuple[str, tuple[AlertRecord, ...]]]:
+    """The groups of a receiver, those told longest ago first: under a limit nobody's repetitions silence another."""
+    return sorted(grouped.items(), key=lambda item: (told[item[0]].sent_at or "" if item[0] in told else "", item[0]))
+
+
 def decide(
     records: Sequence[AlertRecord], told: Told, receiver: Receiver, lineage: str, now: datetime, recent: Sequence[str]
 ) -> Notice | Later:

@@ -55,6 +55,12 @@ class LeaseKeeper:
             yield lease
 
     @contextmanager
+    def hold_alone(self, name: str) -> Iterator[Lease]:
+        """Hold a lease for which nobody waits: whoever comes second has nothing to do. Raises LockedError."""
+        with self._keep(self._acquire(name, 0.0), lambda: None) as lease:
+            yield lease
+
+    @contextmanager
     def _keep(self, lease: Lease, lost: Callable[[], None]) -> Iterator[Lease]:
         with self._lock:
             self._held[lease.model] = (lease, lost)

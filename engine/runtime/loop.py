@@ -102,6 +102,24 @@ class Loop:
         with self._changed:
             return {name: entry.why for name, entry in self._entries.items()}
 
+    def failing(self, name: str) -> tuple[int, str]:
+        """How often in a row a name has failed, and what it said last; 0 and nothing if it has not."""
+        with self._changed:
+            entry = self._entries.get(name)
+            return (entry.failures, entry.why) if entry is not None and entry.failures else (0, "")
+
+    def figures(self) -> tuple[int, int, int, int]:
+        """How many names there are, are due and wait for a worker, are worked on, and failed last."""
+        with self._changed:
+            now, entries = self.clock(), self._entries.values()
+            waiting = sum(not each.working and each.due is not None and each.due <= now for each in entries)
+            return (
+                len(entries),
+                waiting,
+                sum(each.working for each in entries),
+                sum(each.failures > 0 for each in entries),
+            )
+
     # ── running ────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:

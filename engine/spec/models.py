@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 
+from engine.spec.alerts import Alert
 from engine.spec.fields import (
     Block,
     Bytes,
@@ -322,17 +323,8 @@ class Training(Block):
 # ── monitoring ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Alert(Block):
-    """Where an alert goes."""
-
-    webhook: Text
-    """A URL that gets a POST; usually ${env:NAME}."""
-
-
 class Monitoring(Block):
     """How the live model is watched."""
-
-    not_yet: ClassVar[frozenset[str]] = frozenset({"alerts"})
 
     labels: Labels = Field(default_factory=Labels)
     """How actual values become known."""
@@ -351,7 +343,7 @@ class Monitoring(Block):
     keep: Annotated[int, Field(ge=10, le=100_000)] = 1000
     """How many windows are kept."""
     alerts: list[Alert] = Field(default_factory=empty_list)
-    """Where alerts go."""
+    """Who is told what is wrong, by engine up or engine controller."""
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Monitoring:
@@ -361,10 +353,15 @@ class Monitoring(Block):
                 f"a window of {rows:,} rows never has the {self.labels.min:,} labels of labels.min",
                 "Give labels.min, or larger windows in window.rows.",
             )
-        for what, names in (("metrics", [m.metric for m in self.metrics]), ("kpis", [k.name for k in self.kpis])):
+        unique = {
+            "metrics": [each.metric for each in self.metrics],
+            "kpis": [each.name for each in self.kpis],
+            "alerts": [each.name or each.kind for each in self.alerts],
+        }
+        for what, names in unique.items():
             for name in names:
                 if names.count(name) > 1:
-                    raise mistake(f"{what} has {name} twice", "Keep one of them.")
+                    raise mistake(f"{what} has {name} twice", "Keep one of them, or name them apart.")
         return self
 
 

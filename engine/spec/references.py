@@ -33,6 +33,8 @@ _OTHERWISE: tuple[tuple[Any, ...], ...] = (
     ("training", "run"),
     ("training", "predict"),
     ("deployment", "analysis", ..., ..., "query"),
+    ("monitoring", "alerts", ..., "title"),
+    ("monitoring", "alerts", ..., "template"),
 )
 
 

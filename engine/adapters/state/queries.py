@@ -525,7 +525,8 @@ def alert_of(row: Row) -> AlertRecord:
     """The alert of a row with the columns of `_ALERT`."""
     from engine.core.alerts import Alert, AlertRecord
 
-    return AlertRecord(Alert(*row[:5], json.loads(row[5])), *row[6:])
+    model, name, severity, summary, remedy, labels, *history = row
+    return AlertRecord(Alert(model, name, severity, summary, remedy, json.loads(labels)), *history)
 
 
 def told_of(row: Row) -> Told:
