@@ -1,4 +1,4 @@
-"""What all tests share: how many examples Hypothesis tries, one thread per library, projects that are made once."""
+"""What all tests share: how many examples Hypothesis tries, one thread per library, warm starts, projects made once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,27 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from warm import starting_warm
 
 from engine.testing.postgres import PostgresServer
 
 settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("soak", settings.get_profile("quick"), max_examples=2_000)
 settings.load_profile("soak" if os.environ.get("ENGINE_SOAK") == "1" else "quick")
+
+
+# Folders whose tests start many processes of the engine.
+WARM = {"app", "cli", "contracts", "crash", "registry", "serving"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Tests of these folders, and their fixtures, start the engine's processes warm; in a soak all start cold."""
+    cold = os.environ.get("ENGINE_SOAK") == "1" or item.get_closest_marker("cold") is not None
+    if item.path.parent.name in WARM and not cold:
+        with starting_warm():
+            return (yield)
+    return (yield)
 
 
 @pytest.fixture(scope="session")

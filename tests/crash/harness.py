@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,7 +29,7 @@ from engine.adapters.state.reader import SqliteStateReader
 from engine.core.audit import verify_chain
 from engine.core.records import RunStatus, utc
 
-ENGINE = [sys.executable, "-c", "from engine.cli import main; main()"]
+ENGINE = [sys.executable, "-m", "engine"]
 GONE_WITHIN = 60.0  # seconds after its engine's death within which every process must be gone
 SPEC = """\
 model_spec:
@@ -141,9 +141,9 @@ class Life:
             time.sleep(0.01)
 
     def processes(self) -> list[int]:
-        """Every process of this life, by the mark in its environment."""
-        mark = f"ENGINE_FAILPOINTS_SEEN={self.seen_file}".encode()
-        return [pid for pid, environment in _environments() if mark in environment.split(b"\0")]
+        """Every process of this life, by the mark in its environment, or a folder that it holds open."""
+        mark, folder = f"ENGINE_FAILPOINTS_SEEN={self.seen_file}".encode(), str(self.seen_file.parent)
+        return [pid for pid, environment in _environments() if mark in environment.split(b"\0") or _holds(pid, folder)]
 
     def processes_left(self) -> list[str]:
         """What still runs of this life after a while, as command lines; nothing may."""
@@ -340,9 +340,12 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def find_process(pids: Iterable[int], words: str) -> int:
-    """The one process among `pids` whose command line contains `words`."""
-    found = [pid for pid in pids if words in _command_line(pid)]
+def find_process(pids: Iterable[int], module: str) -> int:
+    """The one process among `pids` that runs a module."""
+    name = module.rpartition(".")[2]
+    found = [
+        pid for pid in pids if module in _command_line(pid) or Path(f"/proc/{pid}/comm").read_text().strip() == name
+    ]
     assert len(found) == 1, [_command_line(pid) for pid in pids]
     return found[0]
 
@@ -353,6 +356,14 @@ def _environments() -> Iterator[tuple[int, bytes]]:
             yield int(path.parent.name), path.read_bytes()
         except OSError:
             continue
+
+
+def _holds(pid: int, folder: str) -> bool:
+    for link in Path(f"/proc/{pid}/fd").glob("*") if pid != os.getpid() else ():
+        with suppress(OSError):
+            if str(link.readlink()) == folder:
+                return True
+    return False
 
 
 def _command_line(pid: int) -> str:

@@ -17,6 +17,7 @@ MLFLOW = "engine.adapters.registries.mlflow_server"
 TO_OWN = ("--target", "own")
 
 
+@pytest.mark.cold
 @pytest.mark.parametrize("whole_group", [False, True], ids=["engine", "process group"])
 def test_killed_engine_takes_everything_with_it(life: Lives, same: Same, whole_group: bool) -> None:
     """Template, step, the user's command and what that started, and MLflow."""

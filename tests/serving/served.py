@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from warm import CODES
+
 from engine.app.workspace import open_workspace
 from engine.core.evidence import Tally
 from engine.core.records import Endpoint, Release
@@ -35,6 +37,7 @@ from engine.serving.settings import Settings
 settings = Settings(**{"port": 0, **json.loads(sys.argv[2])})
 serve(open_workspace(Path(sys.argv[1])), settings, insecure=False, announce=lambda a: print(a, flush=True))
 """
+CODES.add(_START)
 
 
 @dataclass(frozen=True)
