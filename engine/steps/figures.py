@@ -57,11 +57,11 @@ def _save(path: Path, paint: Callable[[Axes], None]) -> None:
         spine.set_color(GREY)
     paint(axes)
     axes.title.set_color(INK)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    figure.savefig(path, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 3})
 
 
 def _label(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=11.5, loc="left", pad=10)
+    axes.set_title(title, fontsize=11.5, loc="left", pad=10, y=1.0)  # stated, or every label is measured to place it
     axes.set_xlabel(x, fontsize=11, color=INK)
     axes.set_ylabel(y, fontsize=11, color=INK)
 

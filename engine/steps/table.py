@@ -62,7 +62,9 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(table, path, compression="zstd", row_group_size=1 << 17, version="2.6", use_dictionary=True)
+    # A dictionary of numbers, which are mostly different, costs four times the writing and is thrown away.
+    repeating = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+    pq.write_table(table, path, compression="zstd", row_group_size=1 << 17, version="2.6", use_dictionary=repeating)
 
 
 def require_column(name: str, field: str, columns: Sequence[str] | Mapping[str, object]) -> None:

@@ -108,6 +108,12 @@ def test_what_is_only_said(make_context: MakeContext, tmp_path: Path) -> None:
     ]
 
 
+def test_copies_are_rows_that_agree_in_every_column(make_context: MakeContext, tmp_path: Path) -> None:
+    rows = ["yes,1,", "no,1,", "yes,2,a", "no,3,b", "no,3,", "no,1,", "no,,", "no,,", "yes,2,c"]
+    outcome, _ = check(make_context, csv(tmp_path, "target,x,y\n" + "\n".join(rows) + "\n"))
+    assert "2 rows are exact copies of another" in outcome.facts["notes"]
+
+
 def test_raw_material_of_a_users_step_needs_no_target(make_context: MakeContext, tmp_path: Path) -> None:
     outcome, profile = check(make_context, csv(tmp_path, "a\n1\n2\n"), table="features.table")
     assert outcome.facts["target"] is None

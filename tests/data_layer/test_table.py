@@ -291,3 +291,27 @@ def test_numbers_come_back_as_written(tmp_path_factory: pytest.TempPathFactory, 
     assert kinds["x"] == "numeric"
     expected = [np.nan if value is None else float(value) for value in values]
     np.testing.assert_array_equal(frame["x"].to_numpy(dtype=float), expected)
+
+
+_SPELLINGS = st.one_of(
+    st.floats(-1e6, 1e6).map(repr),
+    st.integers(-99, 99).map(str),
+    st.sampled_from(
+        ["007", "0.50", " 1.5", "1.5 ", "+2.5", ".5", "5.", "1e3", "1e999", "-inf", "nan", "x", "0x1p3", "1_0.5"]
+    ),
+)
+
+
+@given(st.lists(_SPELLINGS, min_size=1, max_size=8), st.sampled_from([None, ["-1"], ["x"]]))
+def test_a_gap_changes_no_other_value(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str], missing: list[str] | None
+) -> None:
+    """A column without gaps may be read another way than one with a gap."""
+    path = tmp_path_factory.getbasetemp() / "gaps.csv"
+    rows = [f'{i},"{value}"\n' for i, value in enumerate(values)]
+    whole, kinds = read_table(csv(path, "n,x\n" + "".join(rows)), missing=missing)
+    gap, kinds_with_gap = read_table(csv(path, "n,x\n" + "".join(rows) + f"{len(rows)},\n"), missing=missing)
+    assert kinds["x"] == kinds_with_gap["x"]
+    assert gap["x"].isna().iloc[-1]
+    as_objects = [frame["x"].astype(object)[: len(values)] for frame in (whole, gap)]
+    pd.testing.assert_series_equal(*as_objects)

@@ -44,6 +44,8 @@ PRELOAD = (  # in the order in which the steps of a life cycle need them
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
 )
+# BLAS and OpenMP let threads without work spin for a while, which is processor time that another step could have.
+_IDLE_THREADS_SLEEP = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
 GRACE_SECONDS = 3.0
 KEPT_ENVIRONMENT = frozenset(
     {
@@ -195,7 +197,7 @@ class _Template:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", "engine.adapters.executors.template", str(other.fileno()), *preload],
                 pass_fds=[other.fileno()],
-                env={"OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "Agg", **environment},
+                env={**_IDLE_THREADS_SLEEP, "MPLBACKEND": "Agg", **environment},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # who kills the engine's process group leaves it to end the steps
             )

@@ -135,7 +135,7 @@ class Profile:
                 "columns": [_described(column, blocks) for column in self.columns],
             }
             text = json.dumps(head, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
-            self._bytes.append(_HEAD.pack(_MAGIC, len(text)) + text + zlib.compress(b"".join(blocks), 6))
+            self._bytes.append(_HEAD.pack(_MAGIC, len(text)) + text + zlib.compress(b"".join(blocks), 1))
         return self._bytes[0]
 
     @staticmethod
