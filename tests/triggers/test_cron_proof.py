@@ -1,6 +1,6 @@
 """The schedule against a brute-force cron, over every change of ten zones' clocks, and against other projects' tables.
 
-ENGINE_SOAK=1: 100,000 random expressions and times instead of 2,000; around every change all quarter hours of a day,
+ENGINE_SOAK=1: 100,000 random expressions and times instead of 1,000; around every change all quarter hours of a day,
 and rhythms at all changes instead of each zone's first four.
 """
 
@@ -112,7 +112,7 @@ def test_two_implementations_agree() -> None:
     """Random expressions, zones and times; what neither finds within ten days, or refuses, agrees too."""
     pick = random.Random(20260101)
     agreed = 0
-    for _ in range(100_000 if SOAK else 2_000):
+    for _ in range(100_000 if SOAK else 1_000):
         cron, zone = " ".join(random_field(pick, index) for index in range(5)), pick.choice(list(ZONES))
         try:
             parse_cron(cron)
@@ -132,7 +132,7 @@ def test_two_implementations_agree() -> None:
             agreed += 1
         else:
             assert following is None or following >= start + span, (cron, zone, start)
-    assert agreed > (30_000 if SOAK else 500)
+    assert agreed > (30_000 if SOAK else 250)
 
 
 @pytest.mark.parametrize(("project", "cron", "zone", "start", "expected"), FIRES)
