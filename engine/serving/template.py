@@ -9,6 +9,7 @@ its children and leaves. It stays single-threaded, so that a child starts from a
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> int:
     """`argv`: the channel's descriptor."""
     channel = socket.socket(fileno=int(argv[0]))
     ignore_interrupts()
+    gc.disable()  # imports make a million objects and no garbage; children collect theirs
     _die_with_parent()
     serve(channel)
     return 0
@@ -120,6 +122,8 @@ def _child(request: Mapping[str, Any], descriptor: int, template: int, ready: in
     """Serve a model in this process and never return. Closes `ready` once its session exists."""
     os.setsid()
     os.close(ready)
+    gc.freeze()  # what is shared with the template is not touched, and so not copied
+    gc.enable()
     _die_with_parent()
     if os.getppid() != template:  # it died before the line above
         os._exit(1)

@@ -10,6 +10,7 @@ children and leaves. It stays single-threaded up to the fork, so that a child st
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> int:
     """`argv`: the socket's descriptor, then modules to import while there is nothing else to do."""
     channel = socket.socket(fileno=int(argv[0]))
     ignore_interrupts()
+    gc.disable()  # imports make a million objects and no garbage; children collect theirs
     serve(channel, argv[1:])
     return 0
 
@@ -108,6 +110,8 @@ def _child(request: Mapping[str, Any], template: int, ready: int, answer: int, l
     """Run the step in this process and never return. Closes `ready` once its session exists."""
     os.setsid()
     os.close(ready)
+    gc.freeze()  # what is shared with the template is not touched, and so not copied
+    gc.enable()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != template:  # it died before the line above
