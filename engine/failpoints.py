@@ -41,6 +41,7 @@ FAILPOINTS: dict[str, str] = {
     "deploy.mirror": "after the endpoint's record was changed, before the registry mirrors it",
     "rollout.record": "before a rollout's next records are stored",
     "rollout.mirror": "after they were stored, before the registry mirrors them",
+    "trigger.evaluated": "after the triggers were asked, before what they say is recorded",
     "trigger.recorded": "after a due trigger was recorded, before its events are taken up",
     "trigger.taken_up": "after its events were taken up, before anything is done about it",
     "trigger.settle": "after the retrain, before it is recorded what became of it",

@@ -43,6 +43,8 @@ LONGEST_SECONDS = 3600.0
 KEPT_SECONDS = 3600.0
 """An evaluation that says what the last one said is recorded again after so long."""
 
+_RUNS = 50  # among which those of one retrain are looked for
+
 
 @dataclass(frozen=True)
 class Note:
@@ -111,6 +113,7 @@ class Retraining:
         facts = gather(self.workspace, document, now, self.windows_of(name, document))
         judged = group.evaluate(block, facts, kinds.TRIGGERS)
         evaluation = record_of(judged, facts)
+        failpoint("trigger.evaluated")
         if isinstance(judged.outcome, Due):
             with self._hold(name) as lease:
                 stored = self.workspace.store.record(lease, evaluation)
@@ -166,9 +169,9 @@ class Retraining:
             result = self._carry_out(planned, f"{due.trigger}: {due.reason}")
             self._refuse_transient(result)
             self._say(result, "retrain")
-            aftermath, run_id = self._aftermath(name, result.run_id, result.status), result.run_id
+            aftermath, run_id = self._aftermath(evaluation, result.run_id, result.status), result.run_id
         elif run is not None:
-            aftermath, run_id = self._aftermath(name, run.run_id, run.status), run.run_id
+            aftermath, run_id = self._aftermath(evaluation, run.run_id, run.status), run.run_id
         else:
             aftermath, run_id = Aftermath.NOTHING_NEW, ""
         if aftermath is Aftermath.NOTHING_NEW:
@@ -179,13 +182,16 @@ class Retraining:
                 self.workspace.store.settle(lease, evaluation.sequence, aftermath, run_id)
         return Again(0.0, f"retrained: {aftermath.value}")
 
-    def _aftermath(self, name: str, run_id: str, status: RunStatus) -> Aftermath:
+    def _aftermath(self, evaluation: TriggerEvaluation, run_id: str, status: RunStatus) -> Aftermath:
+        """What came of a retrain that its last run ended; one before it, which was interrupted, may have trained."""
         if status is RunStatus.STOPPED:
             return Aftermath.STOPPED
         if status is not RunStatus.DONE:
             return Aftermath.FAILED
-        trained = self.workspace.store.models([name])[name].latest.get("train")
-        return Aftermath.RELEASED if trained is not None and trained.run_id == run_id else Aftermath.NOTHING_NEW
+        store, name = self.workspace.store, evaluation.model
+        trained = store.models([name])[name].latest.get("train")
+        mine = {run_id, *(run.run_id for run in store.runs(name, _RUNS) if run.started_at >= evaluation.first_at)}
+        return Aftermath.RELEASED if trained is not None and trained.run_id in mine else Aftermath.NOTHING_NEW
 
     def _run_since(self, name: str, evaluation: TriggerEvaluation) -> Run | None:
         """The run that ended since this was due: of a controller that died before it could say so."""

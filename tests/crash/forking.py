@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 _SERVER = """
 import json, os, sys
 import engine.cli.entry, engine.app.delivering, engine.runtime.deliver, engine.runtime.leases
+import engine.app.controller, engine.adapters.executors.processes, engine.triggers.manual
 import engine.adapters.state.store, engine.adapters.registries.mlflow, engine.strategies.assess
 import engine.kinds, engine.serving.evidence_file, engine.stats.error_process, engine.stats.sample_ratio, numpy
 engine.kinds.JUDGES["canary"]
@@ -65,12 +67,33 @@ class Forks:
 
     def kill(self) -> None:
         """SIGKILL, to the command alone; perhaps it has ended."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; perhaps it has ended."""
         with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self._pid, number)
 
     def wait(self) -> int:
         """Its exit code; negative ones are signals."""
         return self._number()
+
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self._state() not in ("", "Z")
+
+    def wait_stopped(self, seconds: float = 60.0) -> None:
+        """Wait until it has been stopped (SIGSTOP)."""
+        end = time.monotonic() + seconds
+        while self._state() != "T":
+            assert self.lives() and time.monotonic() < end, self.text()
+            time.sleep(0.02)
+
+    def _state(self) -> str:
+        try:
+            return Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return ""
 
     def text(self) -> str:
         """What it printed."""

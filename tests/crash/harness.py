@@ -295,7 +295,7 @@ def gateway(life: Life) -> Iterator[None]:
     over = threading.Event()
 
     def write() -> None:
-        releases = {str(version): {"state": "ready", "reason": "", "golden": "same"} for version in (1, 2)}
+        releases = {str(version): {"state": "ready", "reason": "", "golden": "same"} for version in range(1, 1_000)}
         while True:
             model = {"generation": 1_000, "releases": releases}
             document = {"format_version": 1, "at": utc(datetime.now(timezone.utc)), "models": {"tiny": model}}

@@ -49,7 +49,12 @@ WRITES = ["state.create", "state.commit", "artifacts.write", "artifacts.sync", "
 IN_ROLLOUTS = ["state.rollout", "rollout.record", "rollout.mirror"]  # see test_rollouts.py
 PLANS = ["plan.save"]
 IN_MONITORING = ["monitor.add", "monitor.update"]  # see test_monitor.py, which fails if one is not come by
-IN_RETRAINS = ["trigger.recorded", "trigger.taken_up", "trigger.settle"]  # see test_up_command.py
+IN_RETRAINS = [
+    "trigger.evaluated",
+    "trigger.recorded",
+    "trigger.taken_up",
+    "trigger.settle",
+]  # test_controller_kills.py
 IN_ALERTS = ["alert.recorded", "alert.send", "alert.sent"]  # see test_alerting_passes.py, which fails likewise
 POINTS_OF = {"enospc": WRITES, "eio": WRITES[1::2], "error": ["run.started", "step.worked"]}
 
