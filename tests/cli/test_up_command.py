@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import pytest
 from cli_project import Call, edit, rows
 
 from engine.adapters.state.reader import SqliteStateReader
@@ -66,24 +64,6 @@ def test_a_request_with_nothing_new_is_settled_and_said(applied: Path, call: Cal
     assert due.aftermath is Aftermath.NOTHING_NEW
     assert not reader(applied).pending("churn")
     assert len(runs(applied)) == 1
-
-
-@pytest.mark.parametrize("point", ["trigger.recorded", "trigger.taken_up", "trigger.settle"])
-def test_killed_around_a_retrain(applied: Path, point: str) -> None:
-    (applied / "data/churn.csv").write_text(rows(420))
-    ask(applied)
-    once = [*ENGINE, "controller", "--once"]
-    killed = subprocess.run(
-        once, cwd=applied, env={**os.environ, "ENGINE_FAILPOINTS": f"{point}=kill"}, capture_output=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    again = subprocess.run(once, cwd=applied, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout + again.stderr
-    [due] = reader(applied).evaluations("churn", due_only=True)
-    assert due.aftermath is Aftermath.RELEASED
-    assert runs(applied) == [RunStatus.DONE, RunStatus.DONE]
-    assert [release.version for release in reader(applied).releases("churn")] in ([1, 2], [2, 1])
-    assert not reader(applied).pending("churn")
 
 
 def test_mistakes_in_one_spec_stall_no_other(applied: Path, call: Call) -> None:

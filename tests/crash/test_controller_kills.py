@@ -44,6 +44,7 @@ POINTS = (
     *(f"lease.release@{nth}" for nth in range(1, 5)),
     *(f"state.{name}@{nth}" for name in ("commit", "committed") for nth in (1, 2, 3, 4, 6, 9, 13, 18)),
 )
+FIRST = () if SOAK else ("trigger.recorded", "step.worked@3", "trigger.settle")
 IN_CHILDREN = ("worker.", "register.")  # where another process than the controller dies
 
 
@@ -57,6 +58,7 @@ class World:
         self.deaths: Counter[str] = Counter()
         self.stories = 0
         self.sent: list[str] = []
+        self.first = list(FIRST)
 
     # ── what happens ──
 
@@ -98,7 +100,11 @@ class World:
 
     def _run(self, *, harmed: bool) -> int:
         """A controller, killed perhaps; 1 if it, or a process of its, died."""
-        point = self.chance.choice(POINTS) if harmed and self.chance.random() < 0.7 else ""
+        point = ""
+        if harmed and self.first:
+            point = self.first.pop(0)
+        elif harmed and self.chance.random() < 0.7:
+            point = self.chance.choice(POINTS)
         name, _, nth = point.partition("@")
         goes_on = harmed and self.chance.random() < 0.25
         self.start(*(GOING_ON if goes_on else ONCE), failpoints=f"{name}=kill@{nth or 1}" if point else "")
