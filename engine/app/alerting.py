@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from engine import kinds
+from engine.app.facts import live_since
 from engine.app.monitoring import watched_document
 from engine.app.retraining import Note, is_alarming
 from engine.app.workspace import Workspace
@@ -59,7 +60,7 @@ class Known:
 
     facts: Facts
     alerts: Sequence[AlertRecord]
-    told: Sequence[Told]
+    live_since: str | None  # the live release was promoted, or registered
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Alerting:
         facts = self._facts(model)
         found, now = firing(facts), self.clock()
         records, told = self._stored(model)
-        self.known[model] = Known(facts, records, told)
+        self.known[model] = Known(facts, records, self._live_since(facts))
         new = _unknown(model, records, told, receivers.values(), now)
         changed = record(records, found, self.controller, now)
         if not changed and not new and (seconds := self._seconds(records, told, receivers, now)) > 0:
@@ -99,7 +100,7 @@ class Alerting:
         except LockedError as error:
             return Again(BUSY_SECONDS, error.message)
         records, told = self._stored(model)
-        self.known[model] = Known(facts, records, told)
+        self.known[model] = replace(self.known[model], alerts=records)
         seconds = self._seconds(records, told, receivers, self.clock())
         return Again(_soon(facts, seconds), f"{_count(records)} firing")
 
@@ -123,6 +124,16 @@ class Alerting:
             self.troubles_of(model),
             self.controller,
         )
+
+    def _live_since(self, facts: Facts) -> str | None:
+        endpoint, before = facts.endpoint, self.known.get(facts.model)
+        if endpoint is None or endpoint.stable is None:
+            return None
+        if before is not None and before.facts.endpoint == endpoint:
+            return before.live_since
+        releases = self.workspace.store.releases(facts.model)
+        release = next(each for each in releases if each.version == endpoint.stable)
+        return utc(live_since(self.workspace.store.rollouts(facts.model), endpoint, release))
 
     def _write(self, lease: Lease, model: str, found: Sequence[Alert], receivers: Mapping[str, Receiver]) -> None:
         """Under the lease, from what is stored by now. Receivers first: what begins from here on concerns them."""

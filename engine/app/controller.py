@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.app.alerting import Alerting
+from engine.app.alerting import Alerting, Known
 from engine.app.delivering import observer, this_actor
 from engine.app.documents import SpecDocument, load_specs, read_texts, spec_keys
 from engine.app.planning import find_specs, stat_of
@@ -133,8 +133,14 @@ class Controller:
 
         self._workspace = workspace
 
+        self.events: dict[tuple[str, str], int] = {}  # by model and kind, for metrics
+        self._counting = threading.Lock()
+
         def told(happened: Note) -> None:
             note(happened)
+            key = (happened.model, happened.kind)
+            with self._counting:
+                self.events[key] = self.events.get(key, 0) + 1
             if happened.kind != "alert":
                 self.alerting.wake([happened.model])
 
@@ -227,6 +233,16 @@ class Controller:
             "monitoring": self.monitoring,
             "alerting": self.alerting,
         }
+
+    @property
+    def known(self) -> Mapping[str, Known]:
+        """What the last alerting passes found, by model."""
+        return self._alerting.known
+
+    @property
+    def notices(self) -> Mapping[tuple[str, str, str], int]:
+        """How many notices were sent, or failed, by model, receiver and outcome."""
+        return self._alerting.sent
 
     @property
     def has_mistaken_specs(self) -> bool:

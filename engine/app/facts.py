@@ -53,7 +53,7 @@ def _champion(workspace: Workspace, state: ModelState) -> Champion | None:
         if isinstance(entry, Mapping) and isinstance(entry.get("value"), int | float)
     }
     return Champion(
-        endpoint.stable, _live_since(workspace.store.rollouts(state.name), endpoint, release), metrics=metrics
+        endpoint.stable, live_since(workspace.store.rollouts(state.name), endpoint, release), metrics=metrics
     )
 
 
@@ -66,7 +66,7 @@ def _release(releases: Sequence[Release], version: int) -> Release | None:
     return next((release for release in releases if release.version == version), None)
 
 
-def _live_since(rollouts: Sequence[Rollout], endpoint: Endpoint, release: Release) -> datetime:
+def live_since(rollouts: Sequence[Rollout], endpoint: Endpoint, release: Release) -> datetime:
     """When it was promoted, or, without a rollout, registered: then it was deployed right after."""
     promoted = (
         rollout.changed_at
@@ -132,6 +132,6 @@ def _upstream(workspace: Workspace, document: Mapping[str, Any]) -> Mapping[str,
         endpoint = state.endpoint
         deployed = None
         if endpoint is not None and endpoint.stable == newest.version:
-            deployed = _live_since(workspace.store.rollouts(name), endpoint, newest)
+            deployed = live_since(workspace.store.rollouts(name), endpoint, newest)
         found[name] = UpstreamRelease(newest.version, moment(newest.created_at), deployed)
     return found

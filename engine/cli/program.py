@@ -48,6 +48,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Upkeep": {
         "fmt": "Lay specs out in the standard way.",
+        "export": "Write rules for Prometheus, a dashboard for Grafana.",
         "token": "Make, list and revoke tokens of the gateway.",
         "schema": "Print or write the JSON Schema of specs.",
         "lock": "List leases, or release one.",

@@ -67,6 +67,7 @@ class Loop:
     _tickets: int = field(default=0, init=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
     _stopping: bool = field(default=False, init=False)
+    _counts: list[float] = field(default_factory=lambda: [0, 0, 0.0], init=False)  # done, failed, seconds
 
     # ── what is to be done ─────────────────────────────────────────────────────────────────────────────────
 
@@ -120,6 +121,12 @@ class Loop:
                 sum(each.failures > 0 for each in entries),
             )
 
+    def counted(self) -> tuple[float, float, float]:
+        """Passes that were done and that failed, and how many seconds all of them took."""
+        with self._changed:
+            done, failed, seconds = self._counts
+            return done, failed, seconds
+
     # ── running ────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
@@ -158,6 +165,7 @@ class Loop:
     def _work(self) -> None:
         while (name := self._take()) is not None:
             came: Reconciled | EngineError
+            began = time.monotonic()
             try:
                 came = self.reconcile(name)
             except EngineError as error:
@@ -165,6 +173,9 @@ class Loop:
             except Exception as error:  # noqa: BLE001 - a defect in one model's pass must not end the others'
                 _log.exception("%s: a pass failed unexpectedly", name)
                 came = EngineError(f"unexpected {type(error).__name__}: {error}", remedy="This is a defect of engine.")
+            with self._changed:
+                self._counts[isinstance(came, EngineError)] += 1
+                self._counts[2] += time.monotonic() - began
             self._give_back(name, came)
 
     def _take(self) -> str | None:

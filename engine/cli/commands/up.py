@@ -33,6 +33,12 @@ def controller_options(function: F) -> F:
         variables_option,
         click.option("--once", is_flag=True, help="One pass over everything that is due, then end: for cron and CI."),
         click.option("--trainings", default=1, show_default=True, type=click.IntRange(1), help="Models at a time."),
+        click.option(
+            "--metrics-port",
+            type=click.IntRange(1, 65535),
+            metavar="N",
+            help="Answer Prometheus on loopback there; what the gateway counts is at its own /metrics.",
+        ),
         click.option("--jobs", type=click.IntRange(1), metavar="N", help="Steps at a time; one for each processor."),
     ):
         function = option(function)
@@ -73,6 +79,7 @@ def keep_models(
     once: bool,
     trainings: int,
     jobs: int | None,
+    metrics_port: int | None,
     **_of_the_gateway: Any,
 ) -> int:
     """Run a controller, beside it a gateway with these arguments unless they are None."""
@@ -84,7 +91,7 @@ def keep_models(
     if once:
         controller = _controller(workspace, options)
         return 1 if controller.run_once() or controller.has_mistaken_specs else 0
-    return _run(workspace, options, gateway)
+    return _run(workspace, options, gateway, metrics_port)
 
 
 def _gateway_arguments(context: click.Context) -> list[str]:
@@ -99,12 +106,16 @@ def _gateway_arguments(context: click.Context) -> list[str]:
     return arguments
 
 
-def _run(workspace: Workspace, options: Options, gateway: Sequence[str] | None) -> int:
+def _run(workspace: Workspace, options: Options, gateway: Sequence[str] | None, metrics_port: int | None) -> int:
     from engine.app.gateway_process import GatewayProcess
     from engine.cli.interrupts import Interrupts
 
     controller = _controller(workspace, options)
-    child = None
+    child, end_metrics = None, None
+    if metrics_port is not None:
+        from engine.app.controller_metrics import serve_metrics
+
+        end_metrics = serve_metrics(controller, metrics_port)
     if gateway is not None:
         child = GatewayProcess(workspace.root, workspace.environment, gateway, lambda text: _line("", text, "error"))
     with Interrupts(lambda text: click.echo(text, err=True)) as interrupts:
@@ -112,6 +123,8 @@ def _run(workspace: Workspace, options: Options, gateway: Sequence[str] | None) 
         controller.run(interrupts.stop, each_second=child.check if child else lambda: None)
     if child is not None:
         child.stop()
+    if end_metrics is not None:
+        end_metrics()
     return 0
 
 
