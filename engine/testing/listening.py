@@ -133,11 +133,22 @@ class Server:
         self._process.wait()
 
 
-def prometheus(folder: Path, targets: Mapping[str, int]) -> Server:
-    """Debian's Prometheus, which scrapes these jobs' ports five times a second."""
+def prometheus(
+    folder: Path, targets: Mapping[str, int], rules: Path | None = None, alerts_to: str | None = None
+) -> Server:
+    """Debian's Prometheus, which scrapes these jobs' ports and evaluates rules five times a second.
+
+    `alerts_to` is the address of an Alertmanager.
+    """
     port = free_port()
     jobs = [{"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{at}"]}]} for name, at in targets.items()]
-    config = {"global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"}, "scrape_configs": jobs}
+    times = {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"}
+    config: dict[str, Any] = {"global": times, "scrape_configs": jobs}
+    if rules is not None:
+        config["rule_files"] = [str(rules)]
+    if alerts_to is not None:
+        to = {"static_configs": [{"targets": [alerts_to.removeprefix("http://")]}]}
+        config["alerting"] = {"alertmanagers": [to]}
     (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")  # YAML 1.2 reads JSON
     files = ["--config.file=prometheus.yml", "--storage.tsdb.path=data"]
     return Server(folder, "prometheus", *files, f"--web.listen-address=127.0.0.1:{port}", port=port)
