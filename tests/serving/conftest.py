@@ -29,9 +29,10 @@ def _project(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path
 
 def _make(made: Path) -> None:
     """Release 1 is real and live; 2 is the same model, 3 does mischief, 4 does not answer as recorded, 5 is altered."""
-    from cli_project import make_project
+    from cli_project import make_project, rows
 
     folder = make_project(made / "project")
+    (folder / "data" / "churn.csv").write_text(rows(600))  # so many held out that performance can be estimated
     assert run(["--chdir", str(folder), "apply", "--auto-approve"]) == 0
     workspace = open_workspace(folder)
     first = next(iter(workspace.reader.releases("churn")))
