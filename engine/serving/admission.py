@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from engine.serving.http import Request
@@ -14,10 +14,10 @@ CHALLENGE = b'www-authenticate: Bearer realm="engine"\r\n'
 _HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
-def foreign_site(request: Request) -> tuple[int, str] | None:
+def foreign_site(headers: Mapping[bytes, bytes]) -> tuple[int, str] | None:
     """Why a listener on loopback refuses it: a page of another site may have sent it. None if it does not."""
     for name in (b"host", b"origin"):
-        if name in request.headers and not _is_loopback(request.headers[name]):
+        if name in headers and not _is_loopback(headers[name]):
             return 403, f"the header {name.decode()} names another host; only loopback is served"
     return None
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from engine import __version__
 from engine.errors import EngineError, LockedError, NotFoundError, StateError, TransientError, UsageError
 from engine.serving.admission import CHALLENGE, LOOPBACK, foreign_body, foreign_site
+from engine.serving.handover import Taken
 from engine.serving.http import Connection, Request
 from engine.serving.listener import Listener, ended
 from engine.serving.payloads import parse
@@ -105,6 +106,7 @@ class Control:
             Route("GET", "/openapi.json", "This description.", lambda _: (200, self._openapi)),
         )
         self.settings = settings
+        self.spared = frozenset({b"/healthz"})
         self.connections: set[Connection] = set()
         self.held = 0
         self.draining = False
@@ -113,7 +115,7 @@ class Control:
         self._door = door
         self._announce = announce
         self._loopback = settings.host in LOOPBACK
-        self._listener = Listener(self, "--control-host and --control-port")
+        self._listener = Listener(self, "--control-host and --control-port", "control")
         self._tasks: set[asyncio.Task[None]] = set()
         self._locks: dict[str, tuple[asyncio.Lock, list[None]]] = {}  # of each model, with who waits for it
         # Apart, so that nobody waits to look, or to leave an event, until wishes get their leases.
@@ -123,15 +125,20 @@ class Control:
 
     # ── the component ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def start(self) -> None:
+    async def start(self, taken: Taken | None = None) -> None:
         """Listen, and announce the address. Raises UsageError for one that cannot be had."""
-        address = await self._listener.start()
+        address = await self._listener.start(taken)
         self._sweep = asyncio.get_running_loop().create_task(self._listener.sweep())
         self._announce(address)
 
-    async def stop(self) -> None:
+    @property
+    def listener(self) -> Listener:
+        """Its listener."""
+        return self._listener
+
+    async def stop(self, *, relieved: bool = False) -> None:
         """Take no new connection, answer what was begun, wait for what is still being done."""
-        await self._listener.drain()
+        await self._listener.drain(relieved=relieved)
         if self._sweep is not None:
             await ended([self._sweep])
         loop = asyncio.get_running_loop()
@@ -140,6 +147,9 @@ class Control:
         await ended(list(self._tasks))
 
     # ── requests ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def refusal(self, *_: object) -> None:
+        """Nothing is refused for its head alone."""
 
     def handle(self, request: Request) -> None:
         """Answer a request, now or later."""
@@ -173,7 +183,7 @@ class Control:
         task.add_done_callback(self._tasks.discard)
 
     def _refusal(self, request: Request, route: Route) -> tuple[int, str, str] | tuple[int, str, str, bytes] | None:
-        if self._loopback and not route.signed and (foreign := foreign_site(request)) is not None:
+        if self._loopback and not route.signed and (foreign := foreign_site(request.headers)) is not None:
             return *foreign, "Ask at the address that it listens at."
         # Who has no token cannot take all the room of those who have one.
         if len(self._tasks) >= (MAX_AT_ONCE // 2 if route.signed else MAX_AT_ONCE):

@@ -60,6 +60,11 @@ class Fleet:
         """Whether any request is under way."""
         return any(model.busy for model in self.models.values())
 
+    @property
+    def settled(self) -> bool:
+        """Whether every model can answer, and every release that is wanted is ready or has failed."""
+        return all(model.settled for model in self.models.values())
+
     def close(self) -> None:
         """End all model processes."""
         for model in self.models.values():
@@ -200,6 +205,11 @@ class ModelFleet:
     def busy(self) -> bool:
         """Whether any request is under way."""
         return any(loaded.pool.busy for loaded in self._all() if loaded.pool is not None)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it can answer, and no release that is wanted is still loading."""
+        return self.route is not None and all(loaded.state != LOADING for loaded in self._loaded.values())
 
     @property
     def totals(self) -> Mapping[tuple[int, str], Totals]:

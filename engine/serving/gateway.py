@@ -2,6 +2,10 @@
 
 A prediction is one object and two callbacks: it is handed to a pool as it came, and the reply is written as it comes.
 What a candidate fails, the stable release answers, and the failure counts against the candidate.
+
+Whether there is room for a request is decided before it is known whose it is: the stable release has room, or it is
+refused. What comes while the candidate has none leaves no evidence, of either of them, so that neither overload nor a
+slow candidate shifts the split that is judged.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from engine.serving.fleet import Fleet
 from engine.serving.http import Connection, Request
 from engine.serving.payloads import parse
 from engine.serving.pool import READY, Job
-from engine.serving.prediction_log_format import ASSIGNED, FELL_BACK, FORCED, REPEATED, id_text
+from engine.serving.prediction_log_format import ASSIGNED, FELL_BACK, FORCED, OVERFLOW, REPEATED, id_text
 from engine.serving.prediction_log_keeper import Keeper
 from engine.serving.refusal import Refusal
 from engine.serving.routing import Route, hash_of, place_of
@@ -35,12 +39,13 @@ from engine.serving.wire import Request as Asked
 
 Action = Callable[[Request], None]
 _BODIES = (b"application/json", b"application/octet-stream")
-_OPEN = frozenset(  # without a token
+OPEN_PATHS = frozenset(  # without a token
     {b"/healthz", b"/readyz", b"/ping", b"/health", b"/v2/health/live", b"/v2/health/ready"}
 )
 _CANDIDATES_SHARE = 0.5  # of the deadline; the rest is for the stable release
 _MOST_TO_PARSE = 256 << 10  # bytes of a body that are parsed here for a key; beyond it everybody would wait
 _RETRY = b"retry-after: 1\r\n"
+_TOO_MANY = (429, "too many requests", _RETRY)
 _JSON = b"content-type: application/json\r\n"
 
 
@@ -51,6 +56,7 @@ class Gateway:
         self, settings: Settings, keeper: Keeper, metrics: Callable[[], tuple[bytes, str]], door: Door | None = None
     ) -> None:
         self.settings = settings
+        self.spared = OPEN_PATHS
         self._door = door
         self.keeper = keeper
         self.connections: set[Connection] = set()
@@ -64,6 +70,7 @@ class Gateway:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._table: Mapping[bytes, Mapping[bytes, Action]] = {}
+        self._models: Mapping[bytes, str] = {}  # by the paths for predictions of a release that is not named
         self._loopback = settings.host in LOOPBACK
         self.renew()
 
@@ -101,6 +108,15 @@ class Gateway:
                 )
                 get[f"/v2/models/{path}/versions/{version}"] = partial(self._metadata, name, version)
                 get[f"/v2/models/{path}/versions/{version}/ready"] = partial(self._model_ready, name, version)
+        self._models = {
+            f"/{path}".encode(): name
+            for name in self.known
+            for path in (
+                f"v1/models/{quote(name, safe='')}/predict",
+                f"v1/models/{quote(name, safe='')}/invocations",
+                f"v2/models/{quote(name, safe='')}/infer",
+            )
+        }
         table: dict[bytes, dict[bytes, Action]] = {}
         for path, action in get.items():
             table.setdefault(path.encode(), {}).update({b"GET": action, b"HEAD": action})
@@ -118,11 +134,11 @@ class Gateway:
         methods = self._table.get(request.path)
         if methods is None:
             methods = self._table.get(quote(unquote(request.path.decode("latin-1")), safe="/").encode())
-        if request.path not in _OPEN:
-            if self._loopback and (foreign := foreign_site(request)) is not None:
+        if request.path not in OPEN_PATHS:
+            if self._loopback and (foreign := foreign_site(request.headers)) is not None:
                 request.fail(*foreign)
                 return
-            if not self._admits(request):
+            if not self._admits(request.headers):
                 request.fail(401, "a token is needed", CHALLENGE)
                 return
         if methods is None:
@@ -142,6 +158,26 @@ class Gateway:
         else:
             request.fail(405, f"the methods here are {allowed}", allow)
 
+    def refusal(self, method: bytes, path: bytes, headers: Mapping[bytes, bytes]) -> tuple[int, str, bytes] | None:
+        """Why a request is refused of which only the head was read; None if it is not, or will be told when whole."""
+        name = self._models.get(path) if method == b"POST" else None
+        if name is None or b"x-engine-release" in headers:
+            return None
+        route = self._route(name)
+        if route is None or self._has_room(route.stable) or not self._admits(headers):
+            return None
+        if self._loopback and foreign_site(headers) is not None:
+            return None
+        self._turn_away(route.stable)
+        return _TOO_MANY
+
+    def _has_room(self, slot: Slot) -> bool:
+        return self.in_flight < self.settings.max_in_flight and slot.pool.has_room
+
+    def _turn_away(self, slot: Slot) -> None:
+        self.turned_away += 1
+        slot.pool.limit.refuse(monotonic())
+
     def _unknown(self, request: Request) -> None:
         if not self.informed:
             request.fail(503, "the gateway is starting", _RETRY)
@@ -159,8 +195,8 @@ class Gateway:
 
     # ── who may ask ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _admits(self, request: Request) -> bool:
-        return self._door is None or self._door.who(request.headers.get(b"authorization", b"")) is not None
+    def _admits(self, headers: Mapping[bytes, bytes]) -> bool:
+        return self._door is None or self._door.who(headers.get(b"authorization", b"")) is not None
 
     # ── predictions ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -179,11 +215,17 @@ class Gateway:
         if route is None:
             request.fail(503, "the model is not ready", _RETRY)
             return
-        if self.in_flight >= self.settings.max_in_flight:
-            self.turned_away += 1
-            request.fail(429, "too many requests", _RETRY)
-            return
         headers = request.headers
+        wish = headers.get(b"x-engine-release")
+        forced = wish is not None or version is not None
+        asked = _named(route, version, wish) if forced else route.stable
+        if asked is None:
+            request.fail(404, "this release is not loaded", releases=sorted(route.forced))
+            return
+        if not self._has_room(asked):
+            self._turn_away(asked)
+            request.fail(*_TOO_MANY)
+            return
         head = 0
         if b"inference-header-content-length" in headers:
             text = headers[b"inference-header-content-length"]
@@ -191,17 +233,12 @@ class Gateway:
             if form != OPEN_INFERENCE or not 0 < head <= len(request.body):
                 request.fail(400, "inference-header-content-length does not fit the body")
                 return
-        wish = headers.get(b"x-engine-release")
-        if wish is not None or version is not None:
-            slot = _named(route, version, wish)
-            if slot is None:
-                request.fail(404, "this release is not loaded", releases=sorted(route.forced))
-                return
-            _Call(self, request, route, slot, form, head, None, forced=True)
+        if forced:
+            _Call(self, request, route, asked, form, head, None, FORCED)
             return
         tried = route.candidate or route.shadow
         if tried is None:
-            _Call(self, request, route, route.stable, form, head, None, forced=False)
+            _Call(self, request, route, route.stable, form, head, None, ASSIGNED)
             return
         key = headers.get(b"x-routing-key")
         if key is None and route.id_column is not None:
@@ -210,11 +247,14 @@ class Gateway:
         copy = None
         if route.shadow is not None and random.random() < route.mirror:  # noqa: S311 - a share of traffic, no secret
             copy = copy_to(route.shadow, form, head, request.body, hashed, self.settings.deadline)
-        slot = route.stable
+        slot, way = route.stable, ASSIGNED
         if route.candidate is not None:
             place = random.random() if hashed is None else place_of(hashed)  # noqa: S311 - as above
-            slot = route.candidate if place < route.weight else slot
-        _Call(self, request, route, slot, form, head, hashed, forced=False, copy=copy)
+            if not route.candidate.pool.has_room:
+                way = OVERFLOW
+            elif place < route.weight:
+                slot = route.candidate
+        _Call(self, request, route, slot, form, head, hashed, way, copy)
 
     def _feedback(self, name: str, request: Request) -> None:
         task = asyncio.get_running_loop().create_task(self._take_feedback(name, request))
@@ -309,9 +349,10 @@ class _Call:
     """One prediction on its way."""
 
     __slots__ = (
+        "_alone",
+        "_began",
         "_copy",
         "_first",
-        "_forced",
         "_form",
         "_gateway",
         "_head",
@@ -320,6 +361,7 @@ class _Call:
         "_route",
         "_slot",
         "_started",
+        "_way",
     )
 
     def __init__(
@@ -331,38 +373,48 @@ class _Call:
         form: int,
         head: int,
         key: int | None,
-        *,
-        forced: bool,
+        way: int,
         copy: Copy | None = None,
     ) -> None:
         self._copy = copy
         self._gateway, self._request, self._route, self._slot = gateway, request, route, slot
-        self._form, self._head, self._key, self._forced = form, head, key, forced
+        self._form, self._head, self._key, self._way = form, head, key, way
         self._first: Reply | None = None  # the candidate's, when it was no answer
         self._started = monotonic()
         gateway.in_flight += 1
         seconds = gateway.settings.deadline
-        if slot is route.candidate and not forced:
+        if slot is route.candidate and way != FORCED:
             seconds *= _CANDIDATES_SHARE
-        slot.pool.submit(Job(form, head, request.body, self._started + seconds, self._done))
+        self._submit(self._started, self._started + seconds)
+
+    def _submit(self, now: float, deadline: float) -> None:
+        pool = self._slot.pool
+        self._began, self._alone = now, pool.limit.begin()
+        pool.submit(Job(self._form, self._head, self._request.body, deadline, self._done))
+
+    def _leave(self, now: float, reply: Reply) -> None:
+        """Tell the limit. Who had to wait for a process to be there says nothing about load."""
+        pool = self._slot.pool
+        told = reply.status == 200 and self._began > pool.ready_since
+        pool.limit.end(now, now - self._began if told else None, alone=self._alone)
 
     def _done(self, reply: Reply) -> None:
-        route, slot = self._route, self._slot
-        if reply.status != 200 and slot is route.candidate and not self._forced and self._first is None:
+        route, slot, now = self._route, self._slot, monotonic()
+        self._leave(now, reply)
+        if reply.status != 200 and slot is route.candidate and self._way != FORCED and self._first is None:
             self._first = reply
-            self._slot = stable = route.stable
-            deadline = self._started + self._gateway.settings.deadline
-            stable.pool.submit(Job(self._form, self._head, self._request.body, deadline, self._done))
+            self._slot = route.stable
+            self._submit(now, self._started + self._gateway.settings.deadline)
             return
         self._gateway.in_flight -= 1
-        seconds = monotonic() - self._started
+        seconds = now - self._started
         way = self._count(reply, seconds)
         if self._copy is not None:
             self._copy.given(reply)
         if reply.status == 200 or reply.status >= 500:
             if self._first is not None:
                 assert route.candidate is not None
-                self._log(route.candidate, self._first, seconds, ASSIGNED)
+                self._log(route.candidate, self._first, seconds, self._way)
             number = self._log(slot, reply, seconds, way)
         if reply.status == 200:
             self._answer(reply, slot, number)
@@ -378,16 +430,21 @@ class _Call:
     def _count(self, reply: Reply, seconds: float) -> int:
         """What is the client's mistake counts for nobody; what fell back counts for the candidate alone.
 
-        Returns how the request came to its release, as the log says it.
+        What was not assigned by the weight is for the metrics alone. Returns how the request came to its release, as the
+        log says it.
         """
         slot = self._slot
-        way = FORCED if self._forced else ASSIGNED if self._first is None else FELL_BACK
+        way = self._way if self._first is None else FELL_BACK
         if 400 <= reply.status < 500:
             slot.totals.refused += 1
         elif way != ASSIGNED:
             if self._first is not None:
                 assert self._route.candidate is not None
-                self._route.candidate.failed(self._key, fell_back=reply.status == 200)
+                fell_back = reply.status == 200
+                if self._way == ASSIGNED:
+                    self._route.candidate.failed(self._key, fell_back=fell_back)
+                else:
+                    self._route.candidate.erred(fell_back=fell_back)
             if reply.status == 200:
                 slot.answered(reply, seconds)
             else:

@@ -57,7 +57,13 @@ _REASONS: Mapping[int, str] = {
 _log = logging.getLogger("engine.serving")
 _LINGER_SECONDS = 1.0
 _AHEAD = 16  # requests of one connection that may wait
+_SURPLUS = 64  # connections beyond the most that there may be, for health checks alone
+_SURPLUS_SECONDS = 1.0  # for the head of such a one
+_MOST_CHUNKS = 16_384  # of one body: each costs time, however small it is
+_MOST_TO_DROP = 64 << 10  # bytes of a refused body that are read, so that the connection can go on
 _JSON = b"content-type: application/json\r\n"
+_RETRY = b"retry-after: 1\r\n"
+_TOO_MANY = (503, "too many connections", _RETRY)
 
 
 class Request:
@@ -109,6 +115,10 @@ class Handler(Protocol):
     connections: set[Connection]
     held: int  # bytes of bodies that are being read or answered
     draining: bool
+    spared: frozenset[bytes]  # paths that are answered also when there are too many connections
+
+    def refusal(self, method: bytes, path: bytes, headers: Mapping[bytes, bytes]) -> tuple[int, str, bytes] | None:
+        """Why a request is refused before its body is read: status, message, header lines. None to read on."""
 
     def handle(self, request: Request) -> None:
         """Answer the request, now or later."""
@@ -138,7 +148,11 @@ class Connection(asyncio.Protocol):
         self._size = 0  # of the head
         self._body: list[bytes] = []
         self._body_size = 0
-        self._deadline = self._loop.time() + self._settings.head_seconds
+        self._chunks = 0
+        self._refused: tuple[int, str, bytes] | None = None  # the request that is being read, whose body is dropped
+        self._surplus = False
+        self._since = self._loop.time()  # nothing was answered
+        self._deadline = self._since + self._settings.head_seconds
 
     # ── asyncio.Protocol ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -146,8 +160,12 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         connections = self._handler.connections
         connections.add(self)
-        if len(connections) > self._settings.max_connections:
-            self._refuse(503, "too many connections", b"retry-after: 1\r\n")
+        most = self._settings.max_connections
+        if len(connections) > most + _SURPLUS:
+            self._refuse(*_TOO_MANY)
+        elif len(connections) > most:
+            self._surplus = True
+            self._deadline = self._loop.time() + _SURPLUS_SECONDS
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._handler.connections.discard(self)
@@ -161,7 +179,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         if not self._in_body:
-            if self._head == 0 and self._current is None and not self._waiting:
+            if self._head == 0 and self._current is None and not self._waiting and not self._surplus:
                 self._deadline = self._loop.time() + self._settings.head_seconds
             self._head += len(data)
         try:
@@ -214,6 +232,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._url, self._headers, self._lines, self._length, self._size = b"", {}, [], 0, 0
+        self._chunks, self._refused = 0, None
         self._release_body()
 
     def on_url(self, url: bytes) -> None:
@@ -247,26 +266,52 @@ class Connection(asyncio.Protocol):
         if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
             self._refuse(400, "the header host is missing")
             raise _RefusedError
+        path = self._url.partition(b"?")[0]
+        if self._surplus and path not in self._handler.spared:
+            self._refuse(*_TOO_MANY)
+            raise _RefusedError
         self._deadline = self._loop.time() + settings.body_seconds
-        if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._transport is not None:
+        expects = self._headers.get(b"expect", b"").lower() == b"100-continue"
+        self._refused = self._handler.refusal(self._parser.get_method(), path, self._headers)
+        if self._refused is not None:
+            if expects or self._length > _MOST_TO_DROP:
+                self._refuse(*self._refused)
+                raise _RefusedError
+        elif expects and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+        if self._chunks > _MOST_CHUNKS:
+            self._refuse(413, f"a body may have {_MOST_CHUNKS} chunks")
+            raise _RefusedError
+
     def on_body(self, body: bytes) -> None:
+        if self._refused is not None:
+            self._size += len(body)
+            if self._size > _MOST_TO_DROP + self._settings.max_head:
+                self._refuse(*self._refused)
+                raise _RefusedError
+            return
         self._body.append(body)
         self._body_size += len(body)
         self._handler.held += len(body)
         if self._body_size > self._settings.max_body:
             self._refuse(413, f"a body may have {self._settings.max_body} bytes")
             raise _RefusedError
-        if self._handler.held > self._settings.max_bodies:
-            self._refuse(503, "too many requests are being read", b"retry-after: 1\r\n")
-            raise _RefusedError
+        while self._handler.held > self._settings.max_bodies:
+            largest = max(self._handler.connections, key=lambda each: each._body_size)
+            largest._refuse(503, "too many requests are being read", _RETRY)
+            largest._release_body()
+            if largest is self:
+                raise _RefusedError
 
     def on_message_complete(self) -> None:
         if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
             return  # it comes once more
         request = Request(self, self._parser.get_method(), self._url, self._headers)
-        request.keep_alive = self._parser.should_keep_alive()
+        request.keep_alive = self._parser.should_keep_alive() and not self._surplus
+        request.refusal = self._refused
         if request.method == b"CONNECT":  # what follows is no HTTP
             request.keep_alive, self._closing = False, True
         request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -275,7 +320,7 @@ class Connection(asyncio.Protocol):
         self._deadline = self._loop.time() + self._settings.idle_seconds
         if self._current is None and not self._waiting and not self._paused:
             self._current = request
-            self._handle(request)
+            self._answer(request)
         else:
             self._waiting.append(request)
 
@@ -299,7 +344,8 @@ class Connection(asyncio.Protocol):
         )
         self._transport.write(head if request.method == b"HEAD" else head + body)
         self._current = None
-        self._deadline = self._loop.time() + self._settings.idle_seconds
+        self._since = self._loop.time()
+        self._deadline = self._since + self._settings.idle_seconds
         if not keep or (self._half_closed and not self._waiting):
             self._last()
         elif self._waiting:
@@ -312,14 +358,20 @@ class Connection(asyncio.Protocol):
         if self._paused or (self._closing and self._current is None):
             self._transport.abort()
         elif self._current is None and not self._waiting:
-            if self._in_body or self._head:
+            if self._surplus:
+                self._refuse(*_TOO_MANY)
+            elif self._in_body or self._head:
                 self._refuse(408, "the request did not arrive in time")
             else:
                 self._last()
 
-    def drain(self) -> None:
-        """Close, now or after the answer that is due."""
-        if self._current is None and not self._waiting and not self._in_body and not self._head:
+    def drain(self, quiet: float) -> None:
+        """Close if nothing was asked for so many seconds: who asks before that is told with the answer.
+
+        A connection that is closed while a request is on its way to it looks like one that failed.
+        """
+        idle = self._current is None and not self._waiting and not self._in_body and not self._head
+        if idle and self._loop.time() - self._since >= quiet:
             self._last()
 
     def _next(self) -> None:
@@ -327,12 +379,12 @@ class Connection(asyncio.Protocol):
             self._current = self._waiting.popleft()
             if len(self._waiting) < _AHEAD // 2:
                 self._transport.resume_reading()
-            if self._current.refusal is not None:
-                self._current.fail(*self._current.refusal)
-            else:
-                self._handle(self._current)
+            self._answer(self._current)
 
-    def _handle(self, request: Request) -> None:
+    def _answer(self, request: Request) -> None:
+        if request.refusal is not None:
+            request.fail(*request.refusal)
+            return
         try:
             self._handler.handle(request)
         except Exception:  # noqa: BLE001 - a defect of ours must not look like a lost connection

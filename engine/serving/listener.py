@@ -1,4 +1,4 @@
-"""A listening socket of one handler: opened, swept for clients that are too slow, and drained at the end."""
+"""A listening socket of one handler: opened or taken over, swept for slow clients, and drained at the end."""
 
 from __future__ import annotations
 
@@ -8,42 +8,74 @@ import ssl
 from collections.abc import Sequence
 
 from engine.errors import UsageError
+from engine.serving.handover import Listening, Taken
 from engine.serving.http import Connection, Handler
 from engine.serving.settings import Settings
 
 _SWEEP_SECONDS = 0.25
 _BACKLOG = 1024
+_QUIET_SECONDS = 1.0  # without a request, after which a connection is closed when there is an end to come
 _CANCEL_AGAIN_SECONDS = 0.2
 
 
 class Listener:
-    """Where its handler's settings say. `options` name what the user gave the address with, for messages."""
+    """Where its handler's settings say. `options` name what the user gave the address with, for messages.
 
-    def __init__(self, handler: Handler, options: str = "--host and --port") -> None:
+    A successor asks for the sockets by `name`.
+    """
+
+    def __init__(self, handler: Handler, options: str = "--host and --port", name: str = "predictions") -> None:
         self._handler = handler
         self._options = options
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self.name = name
 
-    async def start(self) -> str:
-        """Listen; the address. Raises UsageError for one that cannot be had, or a certificate that cannot be read."""
+    async def start(self, taken: Taken | None = None) -> str:
+        """Listen; the address. Raises UsageError for one that cannot be had, or a certificate that cannot be read.
+
+        What was `taken` from another gateway is listened at, if it is what the settings say.
+        """
         settings, loop = self._handler.settings, asyncio.get_running_loop()
+        tls = _tls(settings)
+        inherited = [] if taken is None else taken.sockets(self.name, settings.host, settings.port)
         try:
-            server = await loop.create_server(
-                lambda: Connection(self._handler),
-                settings.host,
-                settings.port,
-                ssl=_tls(settings),
-                backlog=_BACKLOG,
-                reuse_address=True,
-            )
+            if inherited:
+                for each in inherited:
+                    self._servers.append(
+                        await loop.create_server(
+                            lambda: Connection(self._handler), sock=each, ssl=tls, backlog=_BACKLOG
+                        )
+                    )
+            else:
+                server = await loop.create_server(
+                    lambda: Connection(self._handler),
+                    settings.host,
+                    settings.port,
+                    ssl=tls,
+                    backlog=_BACKLOG,
+                    reuse_address=True,
+                )
+                self._servers.append(server)
         except OSError as error:
             raise UsageError(
                 f"{settings.host}:{settings.port} cannot be listened at: {error.strerror or error}",
                 remedy=f"Choose another one with {self._options}.",
             ) from error
-        self._server = server
-        host, port = server.sockets[0].getsockname()[:2]
-        return f"[{host}]:{port}" if server.sockets[0].family == socket.AF_INET6 else f"{host}:{port}"
+        first = self._servers[0].sockets[0]
+        host, port = first.getsockname()[:2]
+        return f"[{host}]:{port}" if first.family == socket.AF_INET6 else f"{host}:{port}"
+
+    def listening(self) -> Listening:
+        """What a successor may take."""
+        sockets = [each for server in self._servers for each in server.sockets]
+        port: int = sockets[0].getsockname()[1]
+        return Listening(self._handler.settings.host, port, [each.fileno() for each in sockets])
+
+    def close(self) -> None:
+        """Take no new connection: they wait for the successor, which has the sockets too."""
+        self._handler.draining = True
+        for server in self._servers:
+            server.close()
 
     async def sweep(self) -> None:
         """Cut clients that take too long, until cancelled."""
@@ -54,16 +86,19 @@ class Listener:
             for connection in list(self._handler.connections):
                 connection.check(now)
 
-    async def drain(self) -> None:
-        """Take no new connection, answer what was begun, close what is idle."""
-        self._handler.draining = True
-        if self._server is not None:
-            self._server.close()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._handler.settings.drain_seconds
+    async def drain(self, *, relieved: bool = False) -> None:
+        """Take no new connection, answer what was begun, close what is idle.
+
+        Who was `relieved` is in nobody's way: connections that are idle may stay so as long as they always may, and end
+        with the answer to their next request.
+        """
+        self.close()
+        settings, loop = self._handler.settings, asyncio.get_running_loop()
+        quiet = settings.idle_seconds if relieved else _QUIET_SECONDS
+        end = loop.time() + settings.drain_seconds + (settings.idle_seconds if relieved else 0.0)
         while self._handler.connections and loop.time() < end:
             for connection in list(self._handler.connections):
-                connection.drain()
+                connection.drain(quiet)
             await asyncio.sleep(0.02)
 
 

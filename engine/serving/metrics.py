@@ -41,9 +41,25 @@ class _Collector:
         yield GaugeMetricFamily("model_requests_in_flight", "Predictions that wait or are made.", gateway.in_flight)
         yield GaugeMetricFamily("gateway_connections", "Open connections.", len(gateway.connections))
         yield CounterMetricFamily("gateway_turned_away", "Predictions answered with 429.", gateway.turned_away)
+        yield from self._of_limits()
         yield from self._of_log()
         yield from self._of_weights()
         yield from self._of_processes()
+
+    def _of_limits(self) -> Iterator[Any]:
+        labels = ("model", "release")
+        limits = GaugeMetricFamily("model_concurrency_limit", "Predictions that may be under way.", labels=labels)
+        used = GaugeMetricFamily("model_concurrency", "Predictions that are under way.", labels=labels)
+        refused = CounterMetricFamily("model_overload_refusals", "Refused: no room.", labels=labels)
+        fleet = self._gateway.fleet
+        for name, model in fleet.models.items() if fleet is not None else ():
+            for version, loaded in model.releases.items():
+                if loaded.pool is not None:
+                    limit = loaded.pool.limit
+                    limits.add_metric((name, str(version)), limit.limit)
+                    used.add_metric((name, str(version)), limit.in_flight)
+                    refused.add_metric((name, str(version)), limit.refused)
+        yield from (limits, used, refused)
 
     def _of_releases(self) -> Iterator[Any]:
         counters = {

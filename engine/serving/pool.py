@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, cast
 
 from engine.serving.children import Template
+from engine.serving.concurrency import ConcurrencyLimit
 from engine.serving.files import ModelFiles
 from engine.serving.settings import Settings
 from engine.serving.signature import Signature
@@ -66,6 +67,8 @@ class Pool:
         self._waiting: deque[Job] = deque()
         self._workers = [_Worker(self) for _ in range(settings.processes)]
         self._scheduled = False
+        self.limit = ConcurrencyLimit(settings.max_in_flight, settings.processes)
+        self.ready_since = 0.0
         self.closed = False
         self.state = LOADING
         self.reason = ""
@@ -80,6 +83,12 @@ class Pool:
     def busy(self) -> bool:
         """Whether anything waits or is being answered."""
         return bool(self._waiting) or any(worker.jobs for worker in self._workers)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more request may come. While no process is ready nothing is known but the ceiling."""
+        limit = self.limit
+        return limit.has_room if self.state == READY else limit.in_flight < limit.ceiling
 
     @property
     def waiting(self) -> int:
@@ -159,6 +168,8 @@ class Pool:
         if self.state == DRAINING or (state, reason) == (self.state, self.reason):
             return
         self.state, self.reason = state, reason
+        if state == READY:
+            self.ready_since = monotonic()
         self._on_change()
 
     # ── batches ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -29,8 +29,8 @@ from engine.serving.wire import OPEN_INFERENCE, Request
 if TYPE_CHECKING:
     from engine.serving.payloads import Reader
 
-ASSIGNED, FORCED, FELL_BACK, REPEATED = 0, 1, 2, 3  # how a request came to its release
-WAYS = ("assigned", "forced", "fallback", "repeated")
+ASSIGNED, FORCED, FELL_BACK, REPEATED, OVERFLOW = 0, 1, 2, 3, 4  # how a request came to its release
+WAYS = ("assigned", "forced", "fallback", "repeated", "overflow")
 COUNT_BITS, START_BITS = 48, 32
 _KEYED, _DESCRIPTION = 0x40, 0x80  # beside the way
 _WAY = 0x0F

@@ -1,5 +1,8 @@
 """`engine serve` as a process: follows the state, listens, keeps its files up to date, drains when it is told to end.
 
+With `take_over` it takes the place of the one that serves the folder: it loads first, listens at the same sockets, and
+then has the other one end (`handover`).
+
 Files in its folder: `status.json` (what is ready and in effect, at least every second), `routes.json` (the last good
 snapshot), `evidence.db`, and the prediction log in `log/`.
 """
@@ -11,10 +14,12 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import signal
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from secrets import token_hex
@@ -29,6 +34,7 @@ from engine.serving.desired import Desired, Truth, replace_file
 from engine.serving.evidence_file import EvidenceFile
 from engine.serving.fleet import Fleet
 from engine.serving.gateway import Gateway
+from engine.serving.handover import Listening, Offer, Taken, take
 from engine.serving.listener import Listener, ended
 from engine.serving.prediction_log_keeper import Keeper
 from engine.serving.settings import Settings
@@ -37,6 +43,8 @@ from engine.serving.tokens import Door
 STATUS, ROUTES, EVIDENCE, LOCK = "status.json", "routes.json", "evidence.db", "lock"
 PRIVATE = "private"
 _STATUS_SECONDS = 1.0
+_DESCRIPTORS = 256  # beside those of connections
+_LOOK_SECONDS = 0.02
 _CONDENSE_SECONDS = 600.0
 _CONDENSE_AFTER = timedelta(hours=1)
 _log = logging.getLogger("engine.serving")
@@ -45,11 +53,15 @@ _log = logging.getLogger("engine.serving")
 class Companion(Protocol):
     """What listens beside the gateway, in the same process, as long as that does."""
 
-    async def start(self) -> None:
-        """Listen. Raises UsageError for an address that cannot be had."""
+    @property
+    def listener(self) -> Listener:
+        """What it listens with."""
 
-    async def stop(self) -> None:
-        """Answer what was begun, and end."""
+    async def start(self, taken: Taken | None = None) -> None:
+        """Listen, at what was taken from another gateway if it fits. Raises UsageError."""
+
+    async def stop(self, *, relieved: bool = False) -> None:
+        """Answer what was begun, and end. `relieved`: another one listens now."""
 
 
 def serve(
@@ -64,21 +76,46 @@ def serve(
 
     Without a `door` no token is asked for.
 
-    Raises UsageError for an address that cannot be had, and while another gateway serves the project.
+    Raises UsageError for an address that cannot be had, while another gateway serves the project and its place is not
+    to be taken, and for models that are not ready in time to take it.
     """
     import uvloop
 
-    async def main() -> None:
-        await Service(truth, settings, folder, door, beside).run(announce)
+    settings = replace(settings, max_connections=min(settings.max_connections, _raised_descriptors() - _DESCRIPTORS))
+    taken = take(folder) if settings.take_over else None
 
-    with (folder / LOCK).open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(
-                "another gateway serves this project", remedy=f"Its process and address are in {folder / STATUS}."
-            ) from None
-        uvloop.run(main())
+    async def main(lock: int) -> None:
+        await Service(truth, settings, folder, door, beside, lock, taken).run(announce)
+
+    with _locked(folder, taken) as lock:
+        uvloop.run(main(lock))
+
+
+@contextmanager
+def _locked(folder: Path, taken: Taken | None) -> Iterator[int]:
+    """The folder's lock: the other gateway's own, if its place is taken, so that there is no moment without one."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if taken is None else taken.lock
+    try:
+        if taken is None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    except BlockingIOError:
+        raise UsageError(
+            "another gateway serves this project",
+            remedy=f"Take its place with --take-over; its process and address are in {folder / STATUS}.",
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def _raised_descriptors() -> int:
+    """Have as many descriptors as may be, for each connection needs one; how many these are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 20 if hard == resource.RLIM_INFINITY else hard
+    if soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 class Service:
@@ -91,15 +128,20 @@ class Service:
         folder: Path,
         door: Door | None = None,
         beside: Sequence[Companion] = (),
+        lock: int = -1,
+        taken: Taken | None = None,
     ) -> None:
         self._truth = truth
         self._door = door
+        self._lock = lock
+        self._predecessor = taken
         self._beside = beside
         self._settings = settings
         self._folder = folder
         self._id = token_hex(6)
         self._address = ""
         self._evidence = EvidenceFile(folder / EVIDENCE)
+        self._silent = False  # another gateway says what is in effect
         self._dirty = asyncio.Event()
         self._stop = asyncio.Event()
         self._saved: Desired | None = None
@@ -115,32 +157,74 @@ class Service:
             self._settings, keeper, lambda: metrics.text(self._gateway, template), self._door
         )
         self._fleet = gateway.fleet = Fleet(self._truth, template, self._settings, self._changed)
-        listener = await self._listen()
-        for companion in self._beside:
-            await companion.start()
+        self._listener = listener = Listener(gateway)
         template.start()
-        work = (self._follow(), self._report(), self._flush(), listener.sweep(), keeper.run())
-        tasks = [loop.create_task(each) for each in work]
-        announce(self._address)
-        stopped = loop.create_task(self._stop.wait())
+        tasks = [loop.create_task(self._follow())]
+        offer: Offer | None = None
         try:
-            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.gather(listener.drain(), *(companion.stop() for companion in self._beside))
+            if self._predecessor is None or await self._ready_to_take_over(self._predecessor, tasks):
+                offer = await self._listen()
+                work = (self._report(), self._flush(), listener.sweep(), keeper.run())
+                tasks += [loop.create_task(each) for each in work]
+                announce(self._address)
+                stopped = loop.create_task(self._stop.wait())
+                await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                await offer.settled(self._settings.take_over_seconds)
+                stops = [companion.stop(relieved=offer.drained) for companion in self._beside]
+                await asyncio.gather(listener.drain(relieved=offer.drained), *stops)
         finally:
             failures = await ended(tasks)
             self._fleet.close()
             await keeper.close()
             await loop.run_in_executor(None, template.close)
             self._write_evidence()
-            with suppress(OSError):
-                (self._folder / STATUS).unlink(missing_ok=True)
+            if offer is not None:
+                offer.close()
+                if not offer.drained:
+                    with suppress(OSError):
+                        (self._folder / STATUS).unlink(missing_ok=True)
         for failure in failures:
             raise failure
 
-    async def _listen(self) -> Listener:
-        listener = Listener(self._gateway)
-        self._address = await listener.start()
-        return listener
+    async def _listen(self) -> Offer:
+        """Listen; whoever listened before stops then, and what there is to take is offered to the next."""
+        taken = self._predecessor
+        self._address = await self._listener.start(taken)
+        for companion in self._beside:
+            await companion.start(taken)
+        if taken is not None:
+            await asyncio.get_running_loop().run_in_executor(None, taken.relieve)
+        reason = "" if self._settings.parent is None else "it belongs to engine up"
+        return Offer(self._folder, self._lock, self._listening, self._relieved, reason)
+
+    def _listening(self) -> Mapping[str, Listening]:
+        listeners = [self._listener, *(companion.listener for companion in self._beside)]
+        return {listener.name: listener.listening() for listener in listeners}
+
+    def _relieved(self) -> None:
+        """Another gateway listens now, and says from now on what is in effect."""
+        self._silent = True
+        self._listener.close()
+        for companion in self._beside:
+            companion.listener.close()
+        self._stop.set()
+
+    async def _ready_to_take_over(self, taken: Taken, tasks: Sequence[asyncio.Task[None]]) -> bool:
+        """Wait until all models can answer; False if it was told to end before. Raises UsageError after its time."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._settings.take_over_seconds
+        while not (self._gateway.informed and self._fleet.settled):
+            if self._stop.is_set() or any(task.done() for task in tasks):
+                taken.close()
+                return False
+            if loop.time() > end:
+                taken.close()
+                raise UsageError(
+                    "the models are not ready: the gateway that serves this project goes on",
+                    remedy=f"See what {self._folder / STATUS} says of their releases.",
+                )
+            await asyncio.sleep(_LOOK_SECONDS)
+        return True
 
     # ── what it follows ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,6 +280,8 @@ class Service:
                 _log.warning("The process that started this gateway is gone: it ends too")
                 self._stop.set()
             data = json.dumps(self._status()).encode()
+            if self._silent:
+                return
             try:
                 await loop.run_in_executor(None, replace_file, self._folder / STATUS, data)
             except OSError as error:

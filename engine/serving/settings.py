@@ -36,6 +36,8 @@ class Settings:
     idle_seconds: float = 75.0  # between two requests of a connection
     write_seconds: float = 30.0  # for a client to take its answer
     drain_seconds: float = 10.0
+    take_over: bool = False  # the place of the gateway that serves the project, if there is one
+    take_over_seconds: float = 120.0  # for the models to be ready before that
     poll_seconds: float = 0.25  # between two looks at the state
     flush_seconds: float = 0.5  # between two rows of evidence
     require_token: bool = False  # also on loopback

@@ -103,8 +103,8 @@ class Gateway:
 
     def ready(self) -> Gateway:
         """Wait until every model can answer."""
-        client = self.client()
-        self.wait(lambda: client.ask("GET", "/readyz").status == 200)
+        with closing(Client(self.address)) as client:
+            self.wait(lambda: client.ask("GET", "/readyz").status == 200)
         return self
 
     def stop(self) -> int:
@@ -117,6 +117,10 @@ class Gateway:
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
+
+    def wait_for_end(self) -> None:
+        """Wait until it ends by itself."""
+        assert self.process.wait(60) == 0, (self.folder / "gateway.log").read_text()
 
     def client(self) -> Client:
         """A new connection, closed when the gateway is stopped."""

@@ -19,6 +19,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     engine serve
     engine serve --port 9000 --processes 2
     engine serve --control-port 8081
+    engine serve --take-over
     engine serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """,
 )
@@ -28,7 +29,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--deadline", default=5.0, show_default=True, type=click.FloatRange(0.01), help="Seconds for an answer.")
 @click.option("--memory", metavar="SIZE", help="The most that a model process may hold, such as 2GiB.")
 @click.option(
-    "--max-in-flight", default=256, show_default=True, type=click.IntRange(1), help="Predictions at once; more get 429."
+    "--max-in-flight",
+    default=256,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Predictions at once, at the most; more get 429.",
 )
 @click.option(
     "--log-days", default=30.0, show_default=True, type=click.FloatRange(0), help="Keep logged predictions so long."
@@ -43,6 +48,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Listen for control there, with a control token; 0 for any free one. Off if left out.",
 )
 @click.option("--control-host", default="127.0.0.1", show_default=True, help="Listen for control at this address.")
+@click.option(
+    "--take-over", is_flag=True, help="Load, then take the place of the gateway that serves the project, without a gap."
+)
 @click.option("--tls-cert", type=_FILE, help="Serve TLS with this certificate (PEM).")
 @click.option("--tls-key", type=_FILE, help="Its key (PEM), if it is in a file of its own.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without a token or TLS.")
@@ -62,6 +70,7 @@ def command(
     token_file: Path | None,
     control_port: int | None,
     control_host: str,
+    take_over: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
     insecure: bool,
@@ -79,6 +88,7 @@ def command(
         deadline=deadline,
         memory=None if memory is None else _size("--memory", memory),
         max_in_flight=max_in_flight,
+        take_over=take_over,
         require_token=require_token,
         token=None if token_file is None else _token(token_file),
         certificate=None if tls_cert is None else str(tls_cert),

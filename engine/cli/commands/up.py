@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from engine.app.workspace import Workspace
     from engine.runtime.events import Event
 
-_OF_THE_GATEWAY = [option for option in serve.params if isinstance(option, click.Option)]
+# Whoever took the place of its gateway would be in the way of the one that it starts again.
+_OF_THE_GATEWAY = [option for option in serve.params if isinstance(option, click.Option) and option.name != "take_over"]
 _COLORS = {"error": "red", "trigger": "cyan", "rollout": "magenta", "breach": "yellow", "run": "green"}
 
 
