@@ -430,8 +430,8 @@ class _Call:
     def _count(self, reply: Reply, seconds: float) -> int:
         """What is the client's mistake counts for nobody; what fell back counts for the candidate alone.
 
-        What was not assigned by the weight is for the metrics alone. Returns how the request came to its release, as the
-        log says it.
+        What was not assigned by the weight is for the metrics alone. Returns how the request came to its release, for
+        the log.
         """
         slot = self._slot
         way = self._way if self._first is None else FELL_BACK
