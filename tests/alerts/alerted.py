@@ -1,10 +1,9 @@
-"""A project with a run that failed, and passes of alerting over it. As a program: one pass in `argv[1]`."""
+"""A project with a run that failed, and passes of alerting over it."""
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -86,10 +85,3 @@ def passes(folder: Path, **options: Any) -> Iterator[Passes]:
         yield made
     finally:
         made.close()
-
-
-Notified = Callable[[], None]
-
-if __name__ == "__main__":
-    with passes(Path(sys.argv[1])) as one:
-        one()

@@ -75,7 +75,7 @@ def test_killed_anywhere_nothing_is_lost_and_what_comes_twice_has_one_id(
 ) -> None:
     folder = project(tmp_path / "p", f"webhook: {web.url}")
     killed = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("alerted.py")), str(folder)],
+        [sys.executable, "-m", "engine", "-C", str(folder), "controller", "--once"],
         env={**os.environ, "ENGINE_FAILPOINTS": f"{point}=kill"},
         check=False,
     )

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from email.message import EmailMessage, Message
 from pathlib import Path
@@ -19,10 +19,12 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from engine.app.alerting import blocks_of, kind_of
 from engine.core.alerts import Alert, AlertRecord, Notice
 from engine.errors import EngineError, TransientError, UsageError
-from engine.kinds import NOTIFIERS
-from engine.spec.alerts import Alert as Block
+from engine.kinds import KINDS, NOTIFIERS
+from engine.spec.load import load_spec
+from engine.spec.project import load_project
 from engine.testing.listening import WebServer, alertmanager, free_port, installed
 
 AT = "2026-01-01T00:00:00.000000Z"
@@ -37,10 +39,17 @@ def resolve(text: str) -> str:
     return text
 
 
+def resolved(**fields: Any) -> Mapping[str, Any]:
+    """The receiver as a resolved spec has it."""
+    spec = {"model_spec": {"name": "churn", "monitoring": {"alerts": [fields]}}}
+    text, project = json.dumps(spec).encode(), load_project(b"")
+    loaded = load_spec(text, "churn.yaml", project=project, kinds=KINDS, exists=lambda _: False)
+    return blocks_of(loaded.document)[0]
+
+
 def tell(project: Path, notice: Notice = NOTICE, **fields: Any) -> None:
-    block = Block.model_validate(fields).model_dump(mode="json", by_alias=True)
-    kind = next(kind for kind in NOTIFIERS if block[kind] is not None)
-    NOTIFIERS[kind](block, notice, resolve, project)
+    block = resolved(**fields)
+    NOTIFIERS[kind_of(block)](block, notice, resolve, project)
 
 
 # ── HTTP ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -35,7 +35,7 @@ def notify(receiver: Mapping[str, Any], notice: Notice, resolve: Callable[[str],
 
 
 def _message(receiver: Mapping[str, Any], notice: Notice, resolve: Callable[[str], str]) -> EmailMessage:
-    sender = resolve(receiver["from"])
+    sender = resolve(receiver["from_"])
     message = EmailMessage()
     try:
         message["From"] = sender
