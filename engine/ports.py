@@ -301,6 +301,20 @@ class DriftDetector(Protocol):
         there."""
 
 
+class LabelledRows(Protocol):
+    """Predictions whose actual value is known, to learn from."""
+
+    def mark(self, model: str) -> str:
+        """How far they go now: the text of a `LabelMark`. The same text means the same rows."""
+
+    def write(self, model: str, mark: str, target: Path) -> int:
+        """Write the rows up to a mark to a Parquet file; how many. Raises StalePlanError when some of them are gone.
+
+        Columns: `id` (of the prediction), `at` (UTC), `identity` (its `data.id`, null if it came without), `actual`
+        and `features` (JSON). In the order of the predictions.
+        """
+
+
 class MonitoringStore(Protocol):
     """Reports of closed windows. Whoever adds a window first has judged it."""
 
@@ -387,8 +401,11 @@ class Source(Protocol):
         Raises UsageError when there is nothing at that place.
         """
 
-    def snapshot(self, source: Json, project: Path, store: ArtifactStore) -> Artifact:
-        """Bring local content into the store."""
+    def snapshot(self, source: Json, project: Path, store: ArtifactStore, seen: str) -> Artifact:
+        """Bring local content into the store, as it was when `observe` gave `seen`.
+
+        Files that have only grown since are stored as far as they went then. Raises StalePlanError for other changes.
+        """
 
 
 @dataclass(frozen=True)

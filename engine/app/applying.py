@@ -36,6 +36,7 @@ def apply(
     lock_timeout: float = 0.0,
     jobs: int | None = None,
     because: str = "",
+    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> list[Result]:
     """Carry out `planned`, model by model, each under its lease; the results are in the plan's order.
 
@@ -47,6 +48,7 @@ def apply(
     jobs = jobs or os.cpu_count() or 1
     tasks = [_task(planned, name) for name, model in planned.models.items() if model.plan.changes]
     with _runner(workspace, tell=tell, stop=stop, on_kill=on_kill, lock_timeout=lock_timeout, jobs=jobs) as runner:
+        runner = replace(runner, clock=clock, means=replace(runner.means, clock=clock))
         if because:
             runner = replace(runner, provenance={**runner.provenance, "because": because})
         if planned.saved is not None:
@@ -155,6 +157,7 @@ def _means(
         reader=workspace.store,
         rollouts=workspace.store,
         source=source,
+        labelled=workspace.labelled,
         stats=stats,
         finished_before=finished_before,
         resolve_secret=workspace.resolve,

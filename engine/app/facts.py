@@ -10,6 +10,8 @@ from typing import Any
 from engine.adapters.sources.data import DataSources
 from engine.adapters.sources.stat_cache import FileStatCache
 from engine.app.workspace import Workspace
+from engine.core.canonical import digest as digest_of
+from engine.core.labels import LabelMark
 from engine.core.monitoring import leaves
 from engine.core.records import Endpoint, ModelState, Release
 from engine.core.rollout import Phase, Rollout
@@ -31,7 +33,7 @@ def gather(workspace: Workspace, document: Mapping[str, Any], now: datetime, win
         model=name,
         now=now,
         champion=_champion(workspace, state),
-        attempted=_attempted(state),
+        attempted=_attempted(document, state),
         data=_data(workspace, document, state, kinds.get("data")),
         windows=tuple(windows),
         events=tuple(store.pending(name)),
@@ -76,8 +78,8 @@ def live_since(rollouts: Sequence[Rollout], endpoint: Endpoint, release: Release
     return moment(next(promoted, release.created_at))
 
 
-def _attempted(state: ModelState) -> Snapshot | None:
-    """The newest snapshot. Its rows are known once its table was checked."""
+def _attempted(document: Mapping[str, Any], state: ModelState) -> Snapshot | None:
+    """The newest snapshot, labelled feedback included. Its rows are known once its table was checked."""
     taken = state.latest.get("snapshot")
     if taken is None:
         return None
@@ -85,7 +87,18 @@ def _attempted(state: ModelState) -> Snapshot | None:
     rows = None
     if checked is not None and checked.components["inputs"].get("data") == taken.outputs["data"].digest:
         rows = checked.facts.get("rows")
-    return Snapshot(taken.components["inputs"]["data"], rows, moment(taken.finished_at))
+    told = state.latest.get("feedback") if document["data"].get("feedback") else None
+    digest, at = taken.components["inputs"]["data"], moment(taken.finished_at)
+    if told is not None:
+        found = _with_labels(DataNow(digest, rows), told.components["inputs"]["feedback"])
+        digest, rows, at = found.digest, found.rows, max(at, moment(told.finished_at))
+    return Snapshot(digest, rows, at)
+
+
+def _with_labels(data: DataNow, mark: str) -> DataNow:
+    """Data with the feedback that is learned from besides."""
+    rows = None if data.rows is None else data.rows + LabelMark.of(mark).count
+    return DataNow(digest_of([data.digest, mark]), rows)
 
 
 def _data(
@@ -104,11 +117,15 @@ def _data(
         stats.flush()
     if digest is None:
         return None
-    last = _attempted(state)
-    if last is not None and last.digest == digest:
-        return DataNow(digest, last.rows)
-    counted = trigger.get("min_new_rows") is not None and sources.is_local(source)
-    return DataNow(digest, _rows(sources.watched(source, workspace.root)) if counted else None)
+    last = _attempted(document, state)
+    data = DataNow(digest)
+    mark = workspace.labelled.mark(document["name"]) if document["data"].get("feedback") else None
+    known = data if mark is None else _with_labels(data, mark)
+    if last is not None and last.digest == known.digest:
+        return DataNow(known.digest, last.rows)
+    if trigger.get("min_new_rows") is not None and sources.is_local(source):
+        data = DataNow(digest, _rows(sources.watched(source, workspace.root)))
+    return data if mark is None else _with_labels(data, mark)
 
 
 def _rows(paths: Sequence[str]) -> int | None:

@@ -33,6 +33,7 @@ from engine.ports import StatCache
 from engine.runtime.observe import World, look, source_of
 from engine.steps.lifecycle import build_graph
 
+_TAKEN = ("snapshot", "feedback")  # the steps that look at data outside
 RACY_SECONDS = 2.0  # a file changed so lately may change again within one tick of the file system's clock
 
 
@@ -97,21 +98,31 @@ class _Fresh:
     def _model(self, spec: SpecDocument, state: ModelState, reader: _Reader) -> tuple[ModelPlan, Observations, World]:
         """The plan of one model, and what it was made of. Data that shall be kept is looked at only to read it anew."""
         request = self._inquiry.request
-        last = state.latest.get("snapshot") if request.keep_data else None
+        kept = {name: state.latest[name] for name in _TAKEN if request.keep_data and name in state.latest}
         while True:
-            graph, world = self.look(spec, kept=last)
+            graph, world = self.look(spec, kept)
             observations = self._with_registry(world, spec.document["name"])
             model = make_plan(graph, spec.digest, state, reader, observations, request)
-            if last is None or any(isinstance(each, Reuse) and each.step == "snapshot" for each in model.actions):
+            reused = {each.step for each in model.actions if isinstance(each, Reuse)}
+            again = [name for name in kept if name in graph.by_name and name not in reused]
+            if not again:
                 return model, observations, world
-            last = None
+            kept = {name: result for name, result in kept.items() if name not in again}
 
-    def look(self, spec: SpecDocument, kept: StepResult | None = None) -> tuple[Graph, World]:
-        """The graph of a spec, and what there is to observe for it; of the data what a snapshot saw, if one is kept."""
+    def look(self, spec: SpecDocument, kept: Mapping[str, StepResult] = {}) -> tuple[Graph, World]:
+        """The graph of a spec, and what there is to observe for it; of data what a step saw, if that is kept."""
         graph = build_graph(spec.document)
         root, packages = self._workspace.root, self._inquiry.packages
-        source = self._sources if kept is None else _Kept(kept.components["inputs"]["data"])
-        return graph, look(graph, spec.document, root, self._stats, source, packages)
+        source = self._sources
+        if "snapshot" in kept:
+            source = _Kept(kept["snapshot"].components["inputs"]["data"])
+
+        def labels(model: str) -> str:
+            if "feedback" in kept:
+                return str(kept["feedback"].components["inputs"]["feedback"])
+            return self._workspace.labelled.mark(model)
+
+        return graph, look(graph, spec.document, root, self._stats, source, packages, labels)
 
     def _with_registry(self, world: World, name: str) -> Observations:
         if not self._inquiry.request.refresh:
@@ -148,6 +159,8 @@ class _Fresh:
             return None
         artifacts = [a for action in model.actions if isinstance(action, Reuse) for a in action.result.outputs.values()]
         objects = [path for artifact in artifacts for path in self._workspace.artifacts.places(artifact)]
+        if spec.document["data"].get("feedback"):
+            return None  # labels come without a file that would tell
         source = source_of(spec.document)
         if not self._sources.is_local(source) and world.observations.contents["data"] is not None:
             return None  # it has to be asked each time

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -85,7 +85,11 @@ def monitored(workspace: Workspace, model: str, limit: int = 50) -> Monitored:
         store.close()
 
 
-def monitor_of(workspace: Workspace, store: SqlMonitoring) -> Monitor:
+def monitor_of(
+    workspace: Workspace,
+    store: SqlMonitoring,
+    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+) -> Monitor:
     """A monitor over the project's log; releases' references are read once."""
     from engine.adapters.detectors.find import check_block
     from engine.runtime.monitor import Monitor
@@ -95,7 +99,6 @@ def monitor_of(workspace: Workspace, store: SqlMonitoring) -> Monitor:
     def reference(model: str, version: int) -> Reference:
         return _reference(workspace, model, version)
 
-    clock = lambda: datetime.now(timezone.utc)  # noqa: E731
     return Monitor(ServedLog(serving_folder(workspace)), store, reference, clock, check_block)
 
 

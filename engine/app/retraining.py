@@ -227,6 +227,7 @@ class Retraining:
                 on_kill=on_kill,
                 jobs=self.jobs,
                 because=because,
+                clock=self.clock,
             )
         finally:
             for kill in mine:

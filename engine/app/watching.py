@@ -76,7 +76,7 @@ class Watching:
 
     @cached_property
     def _monitor(self) -> Monitor:
-        return monitor_of(replace(self.workspace), self._store)
+        return monitor_of(replace(self.workspace), self._store, self.clock)
 
     def reconcile(self, model: str) -> Reconciled:
         """One pass. Raises EngineError."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.adapters.registries.mlflow import MlflowRegistry
     from engine.adapters.state.queries import StateQueries
     from engine.adapters.state.store import SqlStateStore
+    from engine.serving.prediction_log_labelled import LabelledLog
 
 PROJECT_FILE = "engine.yaml"
 HOME = ".engine"
@@ -119,6 +120,13 @@ class Workspace:
         from engine.adapters.artifacts.local import LocalArtifacts
 
         return LocalArtifacts(self.root / (self.stores["artifacts"] or f"{HOME}/artifacts"))
+
+    @cached_property
+    def labelled(self) -> LabelledLog:
+        """The predictions whose actual value is known."""
+        from engine.serving.prediction_log_labelled import LabelledLog
+
+        return LabelledLog(self.home / "serving")
 
     @property
     def tracking_uri(self) -> str:

@@ -27,6 +27,7 @@ from engine.failpoints import failpoint
 from engine.ports import (
     ArtifactStore,
     Executor,
+    LabelledRows,
     ModelRegistry,
     ReleaseStore,
     RolloutChange,
@@ -67,6 +68,7 @@ class Means:
     releases: ReleaseStore
     reader: StateReader
     source: Source
+    labelled: LabelledRows
     stats: StatCache
     finished_before: Callable[[Path], StepOutcome | None]
     resolve_secret: Callable[[str], str]
@@ -119,6 +121,8 @@ class Carrier:
         kind = work.step.kind
         if kind == "snapshot" and self._means.source.is_local(source_of(self._subject.document)):
             return self._snapshot()
+        if kind == "feedback":
+            return self._store(work, self._feedback(work))
         if kind == "register":
             return self._store(work, self._register(work))
         if kind == "deploy":
@@ -130,12 +134,16 @@ class Carrier:
     # ── steps ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _snapshot(self) -> Finished:
-        source = source_of(self._subject.document)
-        artifact = self._means.source.snapshot(source, self._means.project, self._means.artifacts)
-        now = self._means.source.observe(source, self._means.project, self._means.stats)
-        if now != self._subject.world.observations.contents["data"]:
-            raise StalePlanError("the data changed while it was read", remedy="Nothing was recorded. Apply again.")
+        source, seen = source_of(self._subject.document), self._subject.world.observations.contents["data"]
+        artifact = self._means.source.snapshot(source, self._means.project, self._means.artifacts, str(seen))
         return Finished(StepOutcome({"bytes": artifact.size}, _size(artifact.size)), {"data": artifact}, 0.0)
+
+    def _feedback(self, work: Work) -> StepOutcome:
+        _clear(work.folder)
+        mark = str(self._subject.world.observations.contents["feedback"])
+        rows = self._means.labelled.write(self._subject.document["name"], mark, _outputs(work)["rows"])
+        failpoint("step.worked")
+        return StepOutcome({"rows": rows}, f"{rows:,} labelled predictions")
 
     def _worker(self, work: Work) -> Finished:
         before = None if work.anew else self._means.finished_before(work.folder)

@@ -6,7 +6,7 @@ was looked at, so that a later plan can tell by their stat alone that nothing ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,10 +39,16 @@ def look(
     cache: StatCache,
     source: Source,
     packages: Mapping[str, str],
+    labels: Callable[[str], str],
 ) -> World:
-    """Observe everything that the steps of one model read. Raises UsageError for what is not there."""
+    """Observe everything that the steps of one model read. Raises UsageError for what is not there.
+
+    `labels` says how far the actual values of a model's predictions go.
+    """
     observer = _Observer(project, cache)
     contents: dict[str, Content | None] = {"data": source.observe(source_of(document), project, cache)}
+    if document["data"].get("feedback"):
+        contents["feedback"] = labels(document["name"])
     imports: dict[str, frozenset[str]] = {}
     links: dict[str, dict[str, Path]] = {}
     for step in graph.steps:
@@ -85,7 +91,7 @@ class _Observer:
         """What a step reads of the project itself, by observed key. Raises UsageError for what is not there."""
         found: dict[str, _Seen] = {}
         for role, wanted in step.inputs.items():
-            if not isinstance(wanted, Observed) or wanted.key == "data":
+            if not isinstance(wanted, Observed) or wanted.key in ("data", "feedback"):
                 continue
             kind, _, name = wanted.key.partition(":")
             if kind == "code":

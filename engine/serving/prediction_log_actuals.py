@@ -82,6 +82,17 @@ class Actuals:
             ).fetchone()
         return int(found[0])
 
+    def extent(self, model: str, until: str | None = None) -> tuple[int, str]:
+        """How many there are of a model (that came up to a moment, UTC), and when the newest came; empty for none."""
+        if not self._path.exists():
+            return 0, ""
+        with closing(self._open()) as connection:
+            count, newest = connection.execute(
+                "SELECT count(*), max(at) FROM actuals WHERE model = ? AND (? IS NULL OR at <= ?)",
+                (model, until, until),
+            ).fetchone()
+        return int(count), newest or ""
+
     def forget(self, model: str, before: int) -> None:
         """Delete those of ids below this one."""
         if not self._path.exists():

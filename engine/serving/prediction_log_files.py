@@ -35,9 +35,12 @@ _GROUP_ROWS = 20_000
 _JOINED_AT_ONCE = 1000
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _LEFT_OVER_SECONDS = 60.0
+_AS_THEY_ARE = (
+    "id", "generation", "version", "role", "weight", "way", "key", "latency", "score", "error", "identity",
+)  # fmt: skip
 _COLUMNS = (
     "id", "at", "part", "generation", "version", "role", "weight", "way", "key", "latency", "features", "label",
-    "value", "score", "error",
+    "value", "score", "error", "identity",
 )  # fmt: skip
 
 
@@ -143,6 +146,7 @@ def _rows_of_parquet(path: Path, _first: int, *, newest_first: bool) -> Iterator
                     row["role"], row["weight"], row["way"], row["key"], row["latency"],
                     None if row["features"] is None else json.loads(row["features"]),
                     row["label"] if row["label"] is not None else row["value"], row["score"], row["error"],
+                    identity=row.get("identity"),
                 )  # fmt: skip
 
 
@@ -251,10 +255,7 @@ def _schema(pa: Any) -> Any:
 
 
 def _table(pa: Any, rows: Sequence[tuple[int, Prediction]], schema: Any) -> Any:
-    columns: dict[str, Sequence[Any]] = {
-        name: [getattr(row, name) for _, row in rows]
-        for name in ("id", "generation", "version", "role", "weight", "way", "key", "latency", "score", "error")
-    }
+    columns: dict[str, Sequence[Any]] = {name: [getattr(row, name) for _, row in rows] for name in _AS_THEY_ARE}
     columns["part"] = [number for number, _ in rows]
     columns["at"] = [form.time_of(int(row.id, 16)) for _, row in rows]
     columns["features"] = [None if row.features is None else _encode(row.features) for _, row in rows]

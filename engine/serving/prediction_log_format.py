@@ -96,6 +96,7 @@ class Prediction:
     in the evidence), forced (asked for by its version), fallback (after the candidate failed). `prediction` is None
     where the release failed: then `error` says how. `score`: of the positive class, or of the predicted one of many;
     a regression's value; None where it was not kept. `features` is None for a payload that cannot be read.
+    `identity`: the value of the column that names a row, if it came along in rows that are objects.
     """
 
     id: str
@@ -114,6 +115,7 @@ class Prediction:
     error: str | None = None
     actual: str | float | None = None
     labelled_at: str | None = None
+    identity: str | None = None
 
 
 # ── ids ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -242,13 +244,14 @@ def rows_of(record: Record, part: Part) -> Iterator[Prediction]:
     scores = _scores(record, part.signature, found, shares) if found else gaps
     error = None if record.status == 200 else str(json.loads(record.said).get("error", "it failed"))
     features = _features(record, part) or gaps
+    identities = _identities(record, part.signature.id) or gaps
     key = None if record.key is None else f"{record.key:016x}"
     at = utc(time_of(record.number))
     for row in range(record.rows):
         yield Prediction(
             id_text(record.number + row), at, part.model, part.generation, part.version, part.role, part.weight,
             WAYS[way_of_row(record.way, row)], key, record.seconds, features[row], found[row] if found else None,
-            scores[row], error,
+            scores[row], error, identity=identities[row],
         )  # fmt: skip
 
 
@@ -279,6 +282,14 @@ def _features(record: Record, part: Part) -> Sequence[Mapping[str, Any]] | None:
     if len(rows.table) != record.rows:
         return None
     return [dict(zip(names, values, strict=True)) for values in rows.table]
+
+
+def _identities(record: Record, column: str | None) -> Sequence[str | None] | None:
+    listed = None if column is None else _as_objects(record)
+    if listed is None:
+        return None
+    found = [row.get(column) if isinstance(row, dict) else None for row in listed]
+    return [None if value is None else str(value) for value in found]
 
 
 def _as_objects(record: Record) -> list[Any] | None:

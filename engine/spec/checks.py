@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.errors import Diagnostic
 from engine.spec.metrics import METRICS
 from engine.spec.models import Data, ModelSpec, Training
+from engine.spec.monitoring import DEFAULT_ROWS
 from engine.spec.yaml_tree import Node
 
 _ROLES = ("target", "id", "timestamp", "group")
 
 
-def check_sections(spec: ModelSpec, gates: Sequence[dict[str, Any]], root: Node) -> list[Diagnostic]:
+def check_sections(
+    spec: ModelSpec, gates: Sequence[dict[str, Any]], trigger: Mapping[str, Any] | None, root: Node
+) -> list[Diagnostic]:
     """Every contradiction between sections; `root` is the model_spec's value."""
     data = root.fields.get("data", root)
     training = root.fields.get("training", root)
     return [
         *_columns(spec.data, data),
         *_split(spec.data, spec.training, data),
+        *_recent(spec.data, data),
+        *_windows(spec, trigger, root),
         *_tuning(spec.training, training),
         *_preprocessing(spec.training, training),
         *_metrics(spec, gates, root),
@@ -55,6 +60,51 @@ def _split(data: Data, training: Training, node: Node) -> Iterator[Diagnostic]:
         yield place.diagnostic("a regression cannot be split stratified", "Write strategy: random, or remove it.")
     if training.task == "regression" and data.positive is not None:
         yield _place(node, "positive").diagnostic("a regression has no positive class", "Remove data.positive.")
+
+
+def _recent(data: Data, node: Node) -> Iterator[Diagnostic]:
+    if data.window is not None and data.window.duration is not None and data.timestamp is None:
+        place = _place(node.fields.get("window", node), "duration")
+        yield place.diagnostic("data.window.duration needs data.timestamp", "Add it, or write rows: 10000 instead.")
+    if data.feedback and data.group is not None:
+        message = "data.feedback has no effect beside data.group: predictions do not tell their group"
+        yield _place(node, "feedback").diagnostic(message, "Remove one of the two.")
+
+
+def _windows(spec: ModelSpec, trigger: Mapping[str, Any] | None, root: Node) -> Iterator[Diagnostic]:
+    """Predictions are cut into windows in one way; a trigger that asks for another would never get it."""
+    found = list(_triggers(trigger, root.fields.get("retrain_trigger", root)))
+    stated = spec.monitoring.window if spec.monitoring is not None else None
+    size = stated.rows if stated is not None else None
+    first = next((block["window"] for block, _ in found if block.get("window")), None)
+    for block, node in found:
+        own = block.get("window")
+        if own and stated is not None and own != size:
+            cut = f"{size:,} rows" if size else "time"
+            message = f"window is {own:,} rows, but monitoring.window cuts predictions by {cut}"
+            yield _place(node, "window").diagnostic(message, "Remove it here, or make the two the same.")
+        elif own and own != first:
+            message = f"window is {own:,} rows, but {first:,} in another trigger: all look at the same windows"
+            yield _place(node, "window").diagnostic(message, "Make them the same.")
+    rows = size or (first if stated is None else None) or (DEFAULT_ROWS if stated is None else None)
+    for block, node in found if rows is not None else ():
+        for least, what in (("min_rows", "rows"), ("min_labels", "labels")):
+            if block.get(least) is not None and block[least] > rows:
+                message = f"a window of {rows:,} rows never has the {block[least]:,} {what} of {least}"
+                yield _place(node, least).diagnostic(message, f"Give {least}, or larger windows in monitoring.window.")
+
+
+def _triggers(block: Mapping[str, Any] | None, node: Node) -> Iterator[tuple[Mapping[str, Any], Node]]:
+    """The triggers of a resolved group with their nodes."""
+    if block is None:
+        return
+    if "type" in block:
+        yield block, node
+    for group in ("any_of", "all_of"):
+        listed = node.fields[group].items if group in node.fields else node.items
+        members = block.get(group, ())
+        for member, place in zip(members, listed, strict=True) if len(members) == len(listed) else ():
+            yield from _triggers(member, place)
 
 
 def _tuning(training: Training, node: Node) -> Iterator[Diagnostic]:

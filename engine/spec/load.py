@@ -150,7 +150,7 @@ def _resolve(
         mistakes += not_yet(type(spec.data), root.fields["data"], "data")
     if "monitoring" in root.fields:
         mistakes += not_yet(Monitoring, root.fields["monitoring"], "monitoring")
-    mistakes += check_sections(spec, gates, root)
+    mistakes += check_sections(spec, gates, trigger, root)
     wiring = _wired(spec, own, exists)
     mistakes += wiring.diagnostics
     document = spec.model_dump(mode="json", exclude={"data": {"expect"}, "steps": True})

@@ -164,12 +164,27 @@ class Split(Block):
     """How rows are held out for evaluation."""
 
     strategy: Literal["auto", "stratified", "random", "time", "group"] = "auto"
-    """auto: by group if there is one, by time if there is a timestamp, else stratified for classes, else random.
-    time without a timestamp takes the order of the rows."""
+    """auto: by group if there is one, by time if there is a timestamp or data.window, else stratified for classes, else
+    random. time without a timestamp takes the order of the rows."""
     holdout: Share = 0.2
     """The share of rows that training never sees."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """The seed of the random choice."""
+
+
+class RecentRows(Block):
+    """The newest rows, the only ones that are used: to train on and to hold out."""
+
+    rows: Annotated[int, Field(ge=10, le=1_000_000_000)] | None = None
+    """So many."""
+    duration: Seconds | None = None
+    """Those of so long a time before the newest, by data.timestamp; with rows, whichever are fewer."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> RecentRows:
+        if self.rows is None and self.duration is None:
+            raise mistake("a window without rows or duration has no end", "Give one, like rows: 10000.")
+        return self
 
 
 class Data(Block):
@@ -199,6 +214,11 @@ class Data(Block):
     """The data contract; violating it stops the run before training."""
     table: Text | None = None
     """Which output of your own steps is split, as step.output; found by itself when just one is called table."""
+    feedback: bool = False
+    """Whether predictions whose actual value became known are learned from too, besides the source. Of rows with the
+    same id that of the source counts, else the newest prediction; the timestamp is that of the prediction."""
+    window: RecentRows | None = None
+    """Only the newest rows are used, by the timestamp or else in their order, feedback being the last."""
     split: Split = Field(default_factory=Split)
     """How rows are held out for evaluation."""
 

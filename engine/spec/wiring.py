@@ -18,6 +18,7 @@ from engine.spec.yaml_tree import Node
 
 BUILT_IN_OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "snapshot": ("data",),
+    "feedback": (),
     "check_data": ("profile",),
     "split": ("train", "holdout", "schema"),
     "train": ("model", "report"),

@@ -1,6 +1,7 @@
 """The life-cycle graph of a resolved spec document. Pure.
 
-`snapshot → check_data → (the user's steps) → split → train → evaluate → validate → register → deploy`
+`snapshot → check_data → (the user's steps) → split → train → evaluate → validate → register → deploy`; with
+`data.feedback` a step of that name stands before `split`.
 
 Each function below declares one step: the slice of the document that can change its result (nested as in the spec,
 so that a difference is named by its field), the contents it reads, what it writes.
@@ -17,7 +18,9 @@ from engine.core.graph import FromStep, Graph, Input, Observed, Retry, Step, gra
 TABLES = ("python", "numpy", "pandas", "pyarrow")
 LEARNING = (*TABLES, "scikit-learn", "scipy")
 DISTRIBUTION = {"sklearn": "scikit-learn"}  # import name → distribution, where they differ
-BUILT_IN = frozenset({"snapshot", "check_data", "split", "train", "evaluate", "validate", "register", "deploy"})
+BUILT_IN = frozenset(
+    {"snapshot", "feedback", "check_data", "split", "train", "evaluate", "validate", "register", "deploy"}
+)
 READING = ("format", "missing", "ignore")
 ROLES = ("target", "id", "timestamp", "group")
 
@@ -29,6 +32,7 @@ def build_graph(document: Document) -> Graph:
     table = _table(document)
     steps = [
         snapshot(document),
+        *((feedback(),) if document["data"].get("feedback") else ()),
         check_data(document),
         *(command(block, document) for block in document["steps"]),
         split(document, table),
@@ -51,6 +55,17 @@ def snapshot(document: Document) -> Step:
         settings={"data": {"source": source}} if elsewhere else {},
         inputs={"data": Observed("data")},
         outputs={"data": "data"},
+    )
+
+
+def feedback() -> Step:
+    """The predictions whose actual value is known now, into the store."""
+    return Step(
+        "feedback",
+        "feedback",
+        inputs={"feedback": Observed("feedback")},
+        outputs={"rows": "feedback.parquet"},
+        packages=("pyarrow",),
     )
 
 
@@ -90,14 +105,16 @@ def command(block: Mapping[str, Any], document: Document) -> Step:
 def split(document: Document, table: FromStep) -> Step:
     """Training rows and hold-out rows."""
     data = document["data"]
+    window: dict[str, Json] = {} if data.get("window") is None else {"window": data["window"]}
+    labelled: dict[str, Input] = {"feedback": FromStep("feedback", "rows")} if data.get("feedback") else {}
     return Step(
         "split",
         "split",
         settings={
-            "data": {**_slice(data, (*READING, *ROLES, "positive", "split"))},
+            "data": {**_slice(data, (*READING, *ROLES, "positive", "split")), **window},
             "training": {"task": document["training"]["task"]},
         },
-        inputs={"table": table},
+        inputs={"table": table, **labelled},
         outputs={"train": "train.parquet", "holdout": "holdout.parquet", "schema": "schema.json"},
         after=("check_data",),
         packages=(*TABLES, "scikit-learn"),
@@ -168,11 +185,11 @@ def validate(document: Document) -> Step:
 
 def register(document: Document) -> Step:
     """A version in the registry. What a version is, is its model and the data it was made of."""
-    del document
+    labelled: dict[str, Input] = {"feedback": FromStep("feedback", "rows")} if document["data"].get("feedback") else {}
     return Step(
         "register",
         "register",
-        inputs={"model": FromStep("train", "model"), "data": FromStep("snapshot", "data")},
+        inputs={"model": FromStep("train", "model"), "data": FromStep("snapshot", "data"), **labelled},
         carries={
             "evaluation": FromStep("evaluate", "report"),
             "predictions": FromStep("evaluate", "predictions"),

@@ -9,7 +9,8 @@ classes and random for a quantity.
 
 Features are all columns but the target, the id, the group, the timestamp (a later one than all that were learned
 from tells nothing; derive calendar features in a step; other date columns stay), ignored ones, and those that
-cannot tell rows apart. The files keep every column, since gates slice by columns that no model may see.
+cannot tell rows apart. Rows of feedback come below the table's; of all of them `data.window` leaves the newest. The
+files keep every column, since gates slice by columns that no model may see.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from engine.core.canonical import canonical_json
 from engine.errors import StepError
 from engine.ports import StepContext, StepOutcome
 from engine.steps.columns import Kind
+from engine.steps.feedback import with_feedback
 from engine.steps.table import read_table, require_column, write_parquet
 from engine.steps.target import labels, positive_of, task_of
 
@@ -56,21 +58,28 @@ def run(context: StepContext) -> StepOutcome:
     known = frame[frame[columns.target].notna()].reset_index(drop=True)
     dropped = len(frame) - len(known)
     task = task_of(frame[columns.target], kinds[columns.target], (context.settings.get("training") or {}).get("task"))
-    classes: list[str] = []
     if task != "regression":
         known[columns.target] = labels(known[columns.target])
-        classes = sorted(known[columns.target].unique())
-    positive = positive_of(task, classes, data.get("positive"))
-    settings = data["split"]
-    strategy = strategy_of(settings["strategy"], columns, task)
+    told = 0
+    if "feedback" in context.inputs:
+        known, told = with_feedback(
+            known, kinds, context.inputs["feedback"],
+            target=columns.target, id=columns.id, timestamp=columns.timestamp,
+        )  # fmt: skip
+    settings, window = data["split"], data.get("window")
+    strategy = strategy_of(settings["strategy"], columns, task, recent=window is not None)
     ordered = known
-    if strategy == "time" and columns.timestamp:
+    if columns.timestamp and (strategy == "time" or window):
         ordered = _in_time(known, kinds[columns.timestamp], columns.timestamp)
+    if window:
+        ordered = _newest(ordered, window, columns.timestamp)
+    classes = sorted(ordered[columns.target].unique()) if task != "regression" else []
+    positive = positive_of(task, classes, data.get("positive"))
     holdout = _hold_out(ordered, columns, strategy, float(settings["holdout"]), int(settings["seed"]))
     train_rows, holdout_rows = ordered[~holdout], ordered[holdout]
     if classes:
         _check_classes(train_rows[columns.target], holdout_rows[columns.target], classes, strategy)
-    features, left_out = _features(known, kinds, columns)
+    features, left_out = _features(ordered, kinds, columns)
     rows = {"train": len(train_rows), "holdout": len(holdout_rows)}
     schema = {
         "task": task,
@@ -88,15 +97,23 @@ def run(context: StepContext) -> StepOutcome:
     write_parquet(holdout_rows, context.outputs["holdout"])
     context.outputs["schema"].write_text(canonical_json(schema), encoding="utf-8")
     facts = {**schema, "features": len(features), "dropped_without_target": dropped, "left_out": left_out}
-    return StepOutcome(facts, f"{rows['train']:,} to train, {rows['holdout']:,} held out ({strategy})")
+    summary = f"{rows['train']:,} to train, {rows['holdout']:,} held out ({strategy})"
+    if "feedback" in context.inputs or window:
+        facts |= {"feedback": told, "known": len(known)}
+        newest = f"newest {len(ordered):,} of " if window else ""
+        summary += f"; {newest}{len(known):,} rows, {told:,} of them feedback"
+    return StepOutcome(facts, summary)
 
 
-def strategy_of(stated: str | None, columns: Columns, task: str) -> str:
-    """The strategy that `auto` stands for, or the stated one. Raises StepError where it cannot be."""
+def strategy_of(stated: str | None, columns: Columns, task: str, *, recent: bool = False) -> str:
+    """The strategy that `auto` stands for, or the stated one. Raises StepError where it cannot be.
+
+    `recent`: only the newest rows are used.
+    """
     if stated in (None, "auto"):
         if columns.group:
             return "group"
-        if columns.timestamp:
+        if columns.timestamp or recent:
             return "time"
         return "random" if task == "regression" else "stratified"
     assert stated is not None
@@ -209,6 +226,26 @@ def _in_time(frame: pd.DataFrame, kind: Kind, timestamp: str) -> pd.DataFrame:
         raise StepError(f"{gone:,} rows have no {timestamp}", remedy="Every row needs its data.timestamp.")
     ordered: pd.DataFrame = frame.sort_values(timestamp, kind="stable").reset_index(drop=True)
     return ordered
+
+
+def _newest(ordered: pd.DataFrame, window: Mapping[str, Any], timestamp: str | None) -> pd.DataFrame:
+    """The last rows of an ordered table that a window leaves. Raises StepError for times that are no dates."""
+    import pandas as pd
+
+    kept = ordered
+    if window["duration"] is not None:
+        assert timestamp is not None, "the spec was checked"
+        times = ordered[timestamp]
+        if not pd.api.types.is_datetime64_any_dtype(times.dtype):
+            raise StepError(
+                f"data.window.duration needs dates, but {timestamp} has numbers",
+                remedy="Write data.window.rows, or dates into the column.",
+            )
+        kept = ordered[times > times.iloc[-1] - pd.Timedelta(seconds=float(window["duration"]))]
+    if window["rows"] is not None:
+        kept = kept.iloc[-int(window["rows"]) :]
+    newest: pd.DataFrame = kept.reset_index(drop=True)
+    return newest
 
 
 def _check_classes(train: pd.Series[Any], holdout: pd.Series[Any], classes: Sequence[str], strategy: str) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from engine.adapters.artifacts import objects
+from engine.adapters.artifacts.content import digest_file
 from engine.adapters.artifacts.local import LocalArtifacts
 from engine.adapters.sources.data import DataSources
 from engine.adapters.sources.stat_cache import FileStatCache
 from engine.core.canonical import digest_bytes
-from engine.errors import UsageError
+from engine.errors import StalePlanError, UsageError
 
 
 @pytest.fixture
@@ -51,9 +52,10 @@ def store(project: Path) -> LocalArtifacts:
     ],
 )
 def test_what_is_seen_is_what_is_stored(project: Path, store: LocalArtifacts, source: object, names: list[str]) -> None:
-    sources, cache = DataSources(), FileStatCache(None)
+    cache = FileStatCache(None)
+    sources = DataSources(cache)
     digest = sources.observe(source, project, cache)
-    artifact = sources.snapshot(source, project, store)
+    artifact = sources.snapshot(source, project, store, digest)
     path = store.path(artifact)
     if artifact.tree:
         assert sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()) == names
@@ -80,8 +82,9 @@ def test_a_byte_a_name_and_a_file_more_are_seen(project: Path) -> None:
 def test_a_link_may_lead_out_of_the_project(project: Path, store: LocalArtifacts, tmp_path: Path) -> None:
     (tmp_path / "big.csv").write_text("a\n1\n")
     (project / "data/big.csv").symlink_to(tmp_path / "big.csv")
-    assert DataSources().observe("data/big.csv", project, FileStatCache(None)) == digest_bytes(b"a\n1\n")
-    artifact = DataSources().snapshot("data/big.csv", project, store)
+    digest = DataSources().observe("data/big.csv", project, FileStatCache(None))
+    assert digest == digest_bytes(b"a\n1\n")
+    artifact = DataSources().snapshot("data/big.csv", project, store, digest)
     assert store.path(artifact).name == "big.csv"
     assert not store.path(artifact).is_symlink()
 
@@ -98,7 +101,7 @@ def test_storing_by_link_does_not_cost_another_hash(
     cache = FileStatCache(project / ".engine/cache.db")
     sources = DataSources(cache)
     before = sources.observe(source, project, cache)
-    store.path(sources.snapshot(source, project, store))
+    store.path(sources.snapshot(source, project, store, before))
     cache.flush()
 
     def no_reading(path: str) -> str:
@@ -162,3 +165,52 @@ def test_a_dangling_link_is_not_a_file(project: Path) -> None:
 )
 def test_which_sources_are_local(source: object, local_: bool) -> None:
     assert DataSources().is_local(source) is local_
+
+
+@pytest.mark.parametrize("source", ["data/churn.csv", "data/parts"])
+def test_data_that_only_grows_is_stored_as_it_was_seen(project: Path, store: LocalArtifacts, source: str) -> None:
+    cache = FileStatCache(None)
+    sources = DataSources(cache)
+    seen = sources.observe(source, project, cache)
+    before = {p.relative_to(project): p.read_bytes() for p in sorted(project.glob("data/**/*.csv"))}
+    for path in before:
+        with (project / path).open("a") as file:
+            file.write("7\n")
+    if source == "data/parts":
+        (project / "data/parts/2025.csv").write_text("a\n9\n")
+    artifact = sources.snapshot(source, project, store, seen)
+    path = store.path(artifact)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if artifact.tree else [path]
+    assert [file.read_bytes() for file in files] == [
+        content
+        for name, content in before.items()
+        if name.is_relative_to(source) and not name.name.startswith((".", "_"))
+    ]
+    assert sources.observe(source, project, cache) != seen
+    grown = sources.snapshot(source, project, store, sources.observe(source, project, cache))
+    assert grown.digest != artifact.digest
+
+
+def test_data_that_was_rewritten_meanwhile_is_refused(project: Path, store: LocalArtifacts) -> None:
+    cache = FileStatCache(None)
+    sources = DataSources(cache)
+    seen = sources.observe("data/churn.csv", project, cache)
+    path = project / "data/churn.csv"
+    path.write_bytes(b"#" + path.read_bytes())  # longer, and another one
+    with pytest.raises(StalePlanError, match="changed while it was read"):
+        sources.snapshot("data/churn.csv", project, store, seen)
+
+
+def test_a_file_that_grows_while_it_is_hashed_has_a_digest_that_holds(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = project / "data/churn.csv", digest_file
+
+    def growing(key: str) -> str:
+        with path.open("ab") as file:
+            file.write(b"8\n")
+        return real(key)
+
+    before = path.read_bytes()
+    monkeypatch.setattr("engine.adapters.sources.stat_cache.digest_file", growing)
+    assert FileStatCache(None).digest(path) == digest_bytes(before)

@@ -25,6 +25,22 @@ def digest_file(path: str | Path) -> str:
     return digest_blocks(path, _forget)
 
 
+def digest_start(path: str | Path, size: int) -> str:
+    """The digest of the first `size` bytes of a file that grows. Raises OSError."""
+    hasher = blake3()
+    for block in start_of(path, size):
+        hasher.update(block)
+    return f"blake3:{hasher.hexdigest()}"
+
+
+def start_of(path: str | Path, size: int) -> Iterator[bytes]:
+    """The first `size` bytes of a file in blocks; fewer if it is shorter. Raises OSError."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - `path` may be a plain string, for speed
+        while size > 0 and (block := file.read(min(BLOCK, size))):
+            yield block
+            size -= len(block)
+
+
 def _forget(_block: memoryview) -> None:
     """A consumer for who wants the digest alone."""
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.adapters.sources import files
+from engine.adapters.sources.stat_cache import FileStatCache
 from engine.core.canonical import Json
 from engine.steps.snapshot import is_local
 
 if TYPE_CHECKING:
-    from engine.adapters.sources.stat_cache import FileStatCache
     from engine.core.records import Artifact
     from engine.ports import ArtifactStore, StatCache
 
@@ -41,9 +41,12 @@ class DataSources:
 
         return remote.observe(source)
 
-    def snapshot(self, source: Json, project: Path, store: ArtifactStore) -> Artifact:
-        """Bring local content into the store. Raises UsageError, or EngineError when the disk refuses."""
-        return files.snapshot(_place(source, project), project, store, self._cache)
+    def snapshot(self, source: Json, project: Path, store: ArtifactStore, seen: str) -> Artifact:
+        """Bring local content into the store, as it was when it was `seen`; files may have grown since.
+
+        Raises UsageError, StalePlanError for another change, or EngineError when the disk refuses.
+        """
+        return files.snapshot(_place(source, project), project, store, self._cache or FileStatCache(), seen)
 
     def watched(self, source: Json, project: Path) -> list[str]:
         """The files and folders whose stat tells whether local data is as it was; empty for other data."""

@@ -9,15 +9,17 @@ that points out of it. Imports nothing heavy, for it is on every plan's path.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.adapters.artifacts.content import digest_file, start_of
 from engine.core.canonical import Json, digest
-from engine.errors import UsageError
+from engine.errors import StalePlanError, UsageError
 from engine.steps.snapshot import DATA_SUFFIXES
 
 if TYPE_CHECKING:
-    from engine.adapters.sources.stat_cache import FileStatCache
+    from engine.adapters.sources.stat_cache import FileStatCache, Seen
     from engine.core.records import Artifact
     from engine.ports import ArtifactStore, StatCache
 
@@ -40,30 +42,59 @@ def default_source(name: str, project: Path) -> str:
 
 def observe(source: Json, project: Path, cache: StatCache) -> str:
     """The digest of the content as it is now; for one file, that of its bytes. Raises UsageError."""
-    files = locate(source, project)
     try:
-        if len(files) == 1:
-            return cache.digest(next(iter(files.values())))
-        return digest([[relative, cache.digest(path)] for relative, path in files.items()])
+        return _digest_of({relative: cache.digest(path) for relative, path in locate(source, project).items()})
     except OSError as error:
         raise _unreadable(source, error) from error
 
 
-def snapshot(source: Json, project: Path, store: ArtifactStore, cache: FileStatCache | None = None) -> Artifact:
-    """Store the content as it is now. Raises UsageError when there is none, EngineError when the disk refuses.
+def _digest_of(files: Mapping[str, str]) -> str:
+    """That of a source, from its files' digests."""
+    return next(iter(files.values())) if len(files) == 1 else digest([list(each) for each in files.items()])
 
-    With the `cache` that observed it, a large file that the store links is not hashed again by the next plan.
+
+def snapshot(source: Json, project: Path, store: ArtifactStore, cache: FileStatCache, seen: str) -> Artifact:
+    """Store the content as it was when `cache` observed `seen`, so that it need not stand still to be learned from.
+
+    What has only grown since, or got further files, is stored as far as it went. Raises UsageError when there is none,
+    StalePlanError when it has changed otherwise, EngineError when the disk refuses.
     """
     files = locate(source, project)
+    before = {relative: found for relative, path in files.items() if (found := cache.seen(path)) is not None}
+    artifact = _store(files, source, store)
+    for path in files.values():
+        cache.stored(path)
+    if observe(source, project, cache) == seen:
+        return artifact
+    if not before or _digest_of({relative: each.digest for relative, each in before.items()}) != seen:
+        raise StalePlanError("the data changed while it was read", remedy="Nothing was recorded. Apply again.")
+    from tempfile import TemporaryDirectory  # costs some milliseconds, which planning can do without
+
+    with TemporaryDirectory(prefix="engine-") as folder:
+        earlier = {
+            relative: _start(files[relative], each, Path(folder, str(place)))
+            for place, (relative, each) in enumerate(before.items())
+        }
+        return _store(earlier, source, store)
+
+
+def _store(files: Mapping[str, Path], source: Json, store: ArtifactStore) -> Artifact:
     if len(files) > 1:
-        artifact = store.put_tree(files, _tree_name(str(source)))
-    else:
-        path = next(iter(files.values()))
-        artifact = store.put(path, path.name)
-    if cache is not None:
-        for path in files.values():
-            cache.stored(path)
-    return artifact
+        return store.put_tree(files, _tree_name(str(source)))
+    path = next(iter(files.values()))
+    return store.put(path, path.name)
+
+
+def _start(path: Path, seen: Seen, folder: Path) -> Path:
+    """A file with what another one held when it was seen. Raises StalePlanError when that did not stay its start."""
+    folder.mkdir()
+    copy = folder / path.name
+    with copy.open("wb") as file:
+        for block in start_of(path, seen.size):
+            file.write(block)
+    if digest_file(copy) != seen.digest:
+        raise StalePlanError("the data changed while it was read", remedy="Nothing was recorded. Apply again.")
+    return copy
 
 
 def watched(source: Json, project: Path) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.adapters.artifacts.content import digest_file
+from engine.adapters.artifacts.content import digest_file, digest_start
 
 RACY = 2_000_000_000  # nanoseconds
 
@@ -34,6 +34,13 @@ class _Known(NamedTuple):
     inode: int
     digest: str
     hashed: int
+
+
+class Seen(NamedTuple):
+    """A file's length in bytes and its digest at that length."""
+
+    size: int
+    digest: str
 
 
 class FileStatCache:
@@ -67,9 +74,20 @@ class FileStatCache:
             return known.digest
         hashed = time.time_ns()
         digest = digest_file(key)
-        if _same(os.stat(key), status):  # noqa: PTH116 - else it is being written: true for now, not worth keeping
-            self._note(key, status, digest, hashed)
+        after = os.stat(key)  # noqa: PTH116
+        if not _same(after, status):  # it is being written
+            if after.st_ino != status.st_ino or after.st_size < status.st_size:
+                return digest  # true for now, not worth keeping
+            digest = digest_start(key, status.st_size)  # what it was if it only grows, which a snapshot then finds
+        self._note(key, status, digest, hashed)
         return digest
+
+    def seen(self, path: Path) -> Seen | None:
+        """How long a file was, and its digest, when it was hashed last; None if that is not known."""
+        if not self._loaded:
+            self.load()
+        known = self._known.get(os.path.abspath(path))  # noqa: PTH100
+        return None if known is None else Seen(known.size, known.digest)
 
     def stored(self, path: Path) -> None:
         """Say that linking this file into a store, and nothing else, has changed its ctime.
