@@ -38,6 +38,7 @@ def gather(workspace: Workspace, document: Mapping[str, Any], now: datetime, win
         windows=tuple(windows),
         events=tuple(store.pending(name)),
         upstream=_upstream(workspace, document),
+        on_trial=state.endpoint.candidate if state.endpoint is not None else None,
         past=past_of(store.evaluations(name, _NEWEST), store.evaluations(name, _DUE, due_only=True)),
     )
 

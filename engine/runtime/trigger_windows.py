@@ -28,6 +28,7 @@ def trigger_windows(reports: Iterable[WindowReport], settings: Settings) -> tupl
             {key: _drift(found) for key, found in report.drift.items()},
             dict(_metrics(report)),
             report.final or settings.delay is None,
+            moment(report.judged_at) if report.final and settings.delay is not None else None,
         )
         for report in reports
     )

@@ -13,7 +13,7 @@ from engine.spec.detectors import ALIBI, ALIBI_NAMES, NATIVE, DetectorError, che
 from engine.spec.fields import Column, Persistence, Share, Text, TriggerBlock, mistake
 from engine.triggers.decision import Decision, Due, NotDue, Unknown
 from engine.triggers.facts import Facts, Window
-from engine.triggers.persistence import persistence_of
+from engine.triggers.persistence import persistence_of, while_on_trial
 
 _ABOUT_RETRAINS = frozenset({"type", "persistence", "cooldown", "budget", "force"})
 
@@ -96,6 +96,8 @@ def evaluate(block: Mapping[str, Any], facts: Facts) -> Decision:
 
     found = persistence_of(block["persistence"], facts, facts.past_of(block), judge)
     said, details = found.text("drift"), found.details()
+    if found.persists and facts.on_trial is not None:
+        return while_on_trial("drift", said, facts, details)
     if found.persists:
         return Due("drift", f"{said}: {found.alarms[0].text}", details, (), block["force"])
     if not found.conclusive and not found.silent:

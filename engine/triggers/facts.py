@@ -90,7 +90,8 @@ class Window:
 
     `version` is the release whose predictions these are. `drift` is by `triggers.drift.settings_key(block)`, for
     triggers may watch different columns at different levels; `metrics` by canonical metric name. `labels_final` says
-    that no more labels are waited for (the window's end and the labels' delay have passed).
+    that no more labels are waited for (the window's end and the labels' delay have passed), `labels_final_at` since when,
+    where labels have a delay.
     """
 
     id: str
@@ -100,6 +101,7 @@ class Window:
     drift: Mapping[str, DriftCheck] = field(default_factory=dict)
     metrics: Mapping[str, Measured] = field(default_factory=dict)
     labels_final: bool = True
+    labels_final_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ class Facts:
 
     `champion` is None before the first release. `data` is None when it was not observed. `windows` are newest first,
     `events` the pending ones of the inbox in the order of their arrival. `upstream` holds the models that are known.
-    `attempted` is the newest data that a run has taken a snapshot of, whatever came of it.
+    `attempted` is the newest data that a run has taken a snapshot of, whatever came of it. `on_trial`: the release
+    that a rollout is about to put in the champion's place.
     """
 
     model: str
@@ -143,6 +146,7 @@ class Facts:
     events: tuple[Event, ...] = ()
     upstream: Mapping[str, UpstreamRelease] = field(default_factory=dict)
     past: Mapping[str, Past] = field(default_factory=dict)
+    on_trial: int | None = None
 
     def past_of(self, block: Mapping[str, Any]) -> Past:
         """The past of a resolved trigger or group."""

@@ -13,7 +13,7 @@ from engine.spec.fields import Fraction, MetricName, Persistence, PositiveFracti
 from engine.spec.metrics import METRICS
 from engine.triggers.decision import Decision, Due, NotDue, Unknown
 from engine.triggers.facts import Facts, Measured, Window
-from engine.triggers.persistence import persistence_of
+from engine.triggers.persistence import persistence_of, while_on_trial
 
 
 class Block(TriggerBlock):
@@ -70,11 +70,17 @@ def evaluate(block: Mapping[str, Any], facts: Facts) -> Decision:
     if limit is None:
         return Unknown("performance", f"version {champion.version} has no {metric} of its own to compare with")
     found = persistence_of(
-        block["persistence"], facts, facts.past_of(block), lambda window: _judge(block, limit, window)
+        block["persistence"],
+        facts,
+        facts.past_of(block),
+        lambda window: _judge(block, limit, window),
+        lambda window: window.labels_final_at or window.end,
     )
     higher = METRICS[metric].better == "higher"
     said = found.text(f"{metric} {'below' if higher else 'above'} {limit:.4g}")
     details = {"metric": metric, "limit": limit, "baseline": champion.metrics.get(metric), **found.details()}
+    if found.persists and facts.on_trial is not None:
+        return while_on_trial("performance", f"{said}: {found.alarms[0].text}", facts, details)
     if found.persists:
         return Due("performance", f"{said}: {found.alarms[0].text}", details, (), block["force"])
     if not found.conclusive and not found.silent:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from engine.core.canonical import Json
 from engine.core.records import utc
 from engine.core.verdict import Verdict
+from engine.triggers.decision import NotDue
 from engine.triggers.facts import Facts, Past, Window
 
 
@@ -78,11 +80,15 @@ def persistence_of(
     facts: Facts,
     past: Past,
     judge: Callable[[Window], tuple[Verdict, str]],
+    known_at: Callable[[Window], datetime] = lambda window: window.end,
 ) -> Persistence:
-    """Judge the windows that count, newest first, until `of` of them said something."""
+    """Judge the windows that count, newest first, until `of` of them said something.
+
+    `known_at` says since when a window can say it: one that was not known when the trigger was handled still counts.
+    """
     conclusive: list[Said] = []
     silent: list[Said] = []
-    for window in _counted(facts, past):
+    for window in _counted(facts, past, known_at):
         said = Said(window, *judge(window))
         if said.verdict in (Verdict.PASS, Verdict.FAIL):
             conclusive.append(said)
@@ -93,12 +99,17 @@ def persistence_of(
     return Persistence(settings["count"], settings["windows"], tuple(conclusive), tuple(silent))
 
 
-def _counted(facts: Facts, past: Past) -> Sequence[Window]:
+def while_on_trial(trigger: str, found: str, facts: Facts, details: Mapping[str, Json]) -> NotDue:
+    """What persists is answered already: the next release is on trial, and a further one would put it aside."""
+    return NotDue(trigger, f"{found}; version {facts.on_trial} is on trial for it", None, details)
+
+
+def _counted(facts: Facts, past: Past, known_at: Callable[[Window], datetime]) -> Sequence[Window]:
     champion = facts.champion
     if champion is None:
         return ()
     return [
         window
         for window in facts.windows
-        if window.version == champion.version and (past.handled_at is None or window.end > past.handled_at)
+        if window.version == champion.version and (past.handled_at is None or known_at(window) > past.handled_at)
     ]
