@@ -90,8 +90,8 @@ class Window:
 
     `version` is the release whose predictions these are. `drift` is by `triggers.drift.settings_key(block)`, for
     triggers may watch different columns at different levels; `metrics` by canonical metric name. `labels_final` says
-    that no more labels are waited for (the window's end and the labels' delay have passed), `labels_final_at` since when,
-    where labels have a delay.
+    that no more labels are waited for (the window's end and the labels' delay have passed), `labels_final_at` since
+    when, where labels have a delay.
     """
 
     id: str

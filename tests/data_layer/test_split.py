@@ -318,3 +318,85 @@ def test_a_plain_model_scores_on_the_hold_out_as_known(
             truth = result.holdout[target] == result.schema["positive"]
             score = roc_auc_score(truth, classifier.predict_proba(inputs(result.holdout))[:, 1])
     assert at_least < score < at_most
+
+
+# ── the newest rows, and what predictions turned out to be ───────────────────────────────────────────────────
+
+
+def told(tmp_path: Path, *rows: tuple[str | None, str, object, str]) -> Path:
+    """A file of labelled predictions: (id of the row, value of x, actual, time)."""
+    frame = pd.DataFrame(
+        [
+            {"id": f"{n:032x}", "at": pd.Timestamp(at, tz="UTC"), "identity": identity, "actual": json.dumps(actual),
+             "features": json.dumps({"x": x})}
+            for n, (identity, x, actual, at) in enumerate(rows)
+        ],
+        columns=["id", "at", "identity", "actual", "features"],
+    )  # fmt: skip
+    frame.to_parquet(tmp_path / "feedback.parquet")
+    return tmp_path / "feedback.parquet"
+
+
+def split_with(
+    make_context: MakeContext, tmp_path: Path, frame: pd.DataFrame, feedback: Path | None, **data: Any
+) -> Result:
+    spec = {"strategy": "auto", "holdout": 0.2, "seed": 42}
+    inputs = {"table": table(tmp_path, frame), **({} if feedback is None else {"feedback": feedback})}
+    context = make_context({**data, "split": spec}, inputs, OUTPUTS, "auto")
+    return Result(split.run(context), dict(context.outputs))
+
+
+def test_the_newest_rows_alone_are_used_and_the_newest_of_them_held_out(
+    make_context: MakeContext, tmp_path: Path
+) -> None:
+    found = split_with(make_context, tmp_path, example(500), None, window={"rows": 100, "duration": None})
+    assert list(found.train["row"]) == list(range(400, 480))
+    assert list(found.holdout["row"]) == list(range(480, 500))
+    assert found.schema["strategy"] == "time"
+    assert "newest 100 of 500 rows" in found.outcome.summary
+
+
+def test_a_duration_counts_from_the_newest_row(make_context: MakeContext, tmp_path: Path) -> None:
+    when = pd.date_range("2024-01-01", periods=100, freq="1D").astype(str)
+    frame = example(100, when=when).sample(frac=1, random_state=1)
+    window = {"rows": None, "duration": 10 * 86_400.0}
+    found = split_with(make_context, tmp_path, frame, None, timestamp="when", window=window)
+    assert sorted([*found.train["row"], *found.holdout["row"]]) == list(range(90, 100))
+    assert min(found.holdout["row"]) > max(found.train["row"])
+    with pytest.raises(StepError, match="needs dates"):
+        split_with(make_context, tmp_path, example(100), None, timestamp="row", window=window)
+
+
+def test_feedback_adds_each_row_once_and_what_the_table_has_counts(make_context: MakeContext, tmp_path: Path) -> None:
+    frame = example(100).assign(key=[f"k{n}" for n in range(100)])
+    feedback = told(
+        tmp_path,
+        ("k99", 50, "yes", "2024-05-01"),  # the table knows it
+        ("new", 51, "no", "2024-05-02"),  # told again below
+        (None, 52, "yes", "2024-05-03"),
+        ("new", 53, "yes", "2024-05-04"),
+    )
+    found = split_with(make_context, tmp_path, frame, feedback, id="key", window={"rows": 10, "duration": None})
+    both = pd.concat([found.train, found.holdout], ignore_index=True)
+    assert list(both["x"][-2:]) == [52, 53]
+    assert list(both["target"][-2:]) == ["yes", "yes"]
+    assert pd.isna(both["key"].iloc[-2]) and both["key"].iloc[-1] == "new"
+    assert (found.outcome.facts["feedback"], found.outcome.facts["known"], len(both)) == (2, 102, 10)
+
+
+def test_feedback_takes_its_place_in_time(make_context: MakeContext, tmp_path: Path) -> None:
+    frame = example(20, when=pd.date_range("2024-01-01", periods=20, freq="1D").astype(str))
+    feedback = told(tmp_path, (None, 50, "no", "2024-01-05T12:00"), (None, 51, "yes", "2024-02-01"))
+    found = split_with(make_context, tmp_path, frame, feedback, timestamp="when")
+    assert list(found.train["x"])[5] == 50
+    assert list(found.holdout["x"])[-1] == 51
+    with pytest.raises(StepError, match="rows of feedback have dates"):
+        split_with(make_context, tmp_path, frame, feedback, timestamp="row")
+
+
+def test_feedback_of_numbers_and_no_feedback(make_context: MakeContext, tmp_path: Path) -> None:
+    frame = example(40).assign(target=np.linspace(0, 1, 40))
+    found = split_with(make_context, tmp_path, frame, told(tmp_path, (None, 50, 7.5, "2024-01-01")))
+    assert 7.5 in [*found.train["target"], *found.holdout["target"]]
+    nothing = split_with(make_context, tmp_path, frame, told(tmp_path))
+    assert nothing.outcome.facts["known"] == 40

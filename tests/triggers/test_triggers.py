@@ -418,3 +418,29 @@ def test_a_year_of_daily_checks_without_drift_retrains_at_most_once() -> None:
         years.append(len(model.retrains))
     assert sum(count > 1 for count in years) <= len(years) * 0.01
     assert 0 < sum(years) / len(years) < 0.2
+
+
+# ── what is on trial, and what was told late ─────────────────────────────────────────────────────────────────
+
+
+def test_nothing_is_asked_again_while_the_answer_is_on_trial() -> None:
+    model = TriggeredModel("{type: drift, persistence: 1 of 1}")
+    model.check("d")
+    outcome = model.ask(HOUR, on_trial=2)
+    assert isinstance(outcome, NotDue)
+    assert "version 2 is on trial for it" in said(outcome)
+    assert isinstance(model.ask(HOUR, on_trial=None), Due), "it was sent away"
+
+
+def test_labels_that_were_complete_after_the_last_retrain_count() -> None:
+    model = TriggeredModel("{type: performance, metric: accuracy, drop: 5%, min_labels: 10, persistence: 1 of 1}")
+
+    def window(day: int, complete: bool) -> Window:
+        start = START + (day - 1) * DAY
+        measured = {"accuracy": Measured(0.5, 100 if complete else 0, 100)}
+        return Window(f"{day}", start, start + DAY, 1, {}, measured, complete, start + 8 * DAY if complete else None)
+
+    assert isinstance(model.ask(9 * DAY, windows=(window(2, False), window(1, True))), Due)
+    model.settle(Aftermath.STOPPED)
+    assert not isinstance(model.ask(timedelta(minutes=1), windows=(window(2, False), window(1, True))), Due)
+    assert isinstance(model.ask(DAY, windows=(window(2, True), window(1, True))), Due), "it was silent until now"
