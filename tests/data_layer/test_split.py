@@ -376,12 +376,12 @@ def test_feedback_adds_each_row_once_and_what_the_table_has_counts(make_context:
         (None, 52, "yes", "2024-05-03"),
         ("new", 53, "yes", "2024-05-04"),
     )
-    found = split_with(make_context, tmp_path, frame, feedback, id="key", window={"rows": 10, "duration": None})
+    found = split_with(make_context, tmp_path, frame, feedback, id="key", window={"rows": 20, "duration": None})
     both = pd.concat([found.train, found.holdout], ignore_index=True)
     assert list(both["x"][-2:]) == [52, 53]
     assert list(both["target"][-2:]) == ["yes", "yes"]
     assert pd.isna(both["key"].iloc[-2]) and both["key"].iloc[-1] == "new"
-    assert (found.outcome.facts["feedback"], found.outcome.facts["known"], len(both)) == (2, 102, 10)
+    assert (found.outcome.facts["feedback"], found.outcome.facts["known"], len(both)) == (2, 102, 20)
 
 
 def test_feedback_takes_its_place_in_time(make_context: MakeContext, tmp_path: Path) -> None:

@@ -438,7 +438,7 @@ def test_labels_that_were_complete_after_the_last_retrain_count() -> None:
     def window(day: int, complete: bool) -> Window:
         start = START + (day - 1) * DAY
         measured = {"accuracy": Measured(0.5, 100 if complete else 0, 100)}
-        return Window(f"{day}", start, start + DAY, 1, {}, measured, complete, start + 8 * DAY if complete else None)
+        return Window(f"{day}", start, start + DAY, 1, {}, measured, complete, start + 8.5 * DAY if complete else None)
 
     assert isinstance(model.ask(9 * DAY, windows=(window(2, False), window(1, True))), Due)
     model.settle(Aftermath.STOPPED)
