@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.app.cache import Cache
+from engine.strategies.judging import levels
 
 BASE_RATE, RISK, POWER = 0.01, 2.0, 0.98
 
@@ -29,8 +30,6 @@ class Detection:
 
 def detection_of(analysis: Mapping[str, Any], weight: float, cache: Cache) -> Detection | None:
     """Of a canary's resolved `analysis` at one weight; None where errors decide nothing or nothing is compared."""
-    from engine.strategies.judging import levels
-
     if "errors" not in analysis.get("guardrails", ()) or not 0 < weight < 1:
         return None
     alpha = levels(analysis)["errors"]

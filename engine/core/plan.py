@@ -159,9 +159,13 @@ class Estimate:
 
 def estimate(actions: Sequence[Action]) -> Estimate | None:
     """The time that the actions will need one after another; None if one of them never ran before."""
-    from statistics import median
-
     running = [action.seconds for action in actions if isinstance(action, Run | Conditional)]
     if not running or not all(running):
         return None
-    return Estimate(sum(map(median, running)), sum(map(min, running)), sum(map(max, running)))
+    return Estimate(sum(map(_median, running)), sum(map(min, running)), sum(map(max, running)))
+
+
+def _median(values: Sequence[float]) -> float:
+    """Of at least one value. Importing `statistics` for it would take longer than planning a changed model."""
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
