@@ -1,4 +1,5 @@
 # make demo   the main job on real data, from nothing
+# make demo-delivery   a good release and four bad ones meet live traffic
 # make test   the tests
 # make check  lint, types, layers, tests
 # make soak   the long versions of the crash, chaos and statistics tests (hours)
@@ -15,10 +16,13 @@ BIN := $(VENV)/bin
 WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test check lint types layers soak bench clean
+.PHONY: demo demo-delivery test check lint types layers soak bench clean
 
 demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" sh docs/demo.sh
+
+demo-delivery: $(VENV)/.ready
+	@$(BIN)/python docs/demo_delivery.py
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
