@@ -90,9 +90,9 @@ def _nothing_to_do(report: Report, options: Options, folders: Mapping[int, Path]
     for size in folders:
         report.compare(f"{size:,} specs / floor", ratio(ours[size], measured[floors[size].name]))
     largest = max(folders)
-    each = {size: (ours[size].seconds - ours[1].seconds) / (size - 1) for size in (100, 1000, largest)}
+    each = {size: (ours[size].cpu_seconds - ours[1].cpu_seconds) / (size - 1) for size in (100, 1000, largest)}
     small = 1000 if largest > 1000 else 100
-    # Linear up to a tenth: medians of different runs on a shared machine do not agree better than that.
+    # Of processor time, which other load moves less; linear up to a tenth, for no two runs agree better than that.
     report.compare(f"time for each further spec, {largest:,} / {small:,}", each[largest] / each[small], 1.1)
 
 

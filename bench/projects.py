@@ -192,7 +192,8 @@ class _Seeder:
 
         root = self._workspace.root
         graph = build_graph(document)
-        world = look(graph, document, root, self._stats, DataSources(self._stats), self._packages)
+        labels = self._workspace.labelled.mark
+        world = look(graph, document, root, self._stats, DataSources(self._stats), self._packages, labels)
         done: dict[str, StepResult] = {}
         for step in graph.steps:
             found = fingerprint(step, done, world.observations)
