@@ -33,7 +33,7 @@ KILLS = int(os.environ.get("KILLS", "1000")) if SOAK else 3
 KILLS_EACH = 12 if SOAK else 3  # of one story, at most
 EVENTS = 14 if SOAK else 5  # of one story; about as many are sent again
 LONGEST = 6.0  # seconds within which a random kill comes; a pass takes less
-SIGKILL = -9
+SIGKILL, SIGTERM = -9, -15
 ONCE, GOING_ON = ("controller", "--once"), ("controller",)
 POINTS = (
     *("trigger.evaluated", "trigger.recorded", "trigger.taken_up", "trigger.settle", "run.start", "run.started"),
@@ -114,7 +114,7 @@ class World:
         elif goes_on:
             self._until_dead_or_settled()
         code = self.wait()
-        assert code in (0, 1, SIGKILL), self.forks.text()
+        assert code in (0, 1, SIGKILL, SIGTERM), self.forks.text()  # the last before it listens for signals
         hit = code == SIGKILL or (point.startswith(IN_CHILDREN) and code == 1)
         if hit:
             self.deaths[name or "at random"] += 1
