@@ -15,7 +15,7 @@ import click
 from bench.options import Options
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("plan", "apply", "ledger", "snapshot", "corpus", "compiled", "log", "idle", "serving", "overload")
+NAMES = ("plan", "apply", "ledger", "snapshot", "corpus", "compiled", "log", "idle", "serving", "overload", "delivery")
 
 
 @click.command(help=__doc__)

@@ -274,7 +274,7 @@ def _effect(gateway: Running, project: Path, name: str, weight: float) -> None:
     """Change the weight, and wait until the gateway says that it is so."""
     import json
 
-    _second_release(project, name)
+    second_release(project, name)
     set_endpoint(project, name, candidate=2 if weight else None, weight=weight)
     status = project / ".engine" / "serving" / "status.json"
     end = time.monotonic() + 60
@@ -285,7 +285,7 @@ def _effect(gateway: Running, project: Path, name: str, weight: float) -> None:
     raise TimeoutError(f"{gateway.server.name}: the weight {weight} of {name} is not in effect")
 
 
-def _second_release(project: Path, name: str) -> None:
+def second_release(project: Path, name: str) -> None:
     """A release like the first, unless there is one."""
     from engine.app.workspace import open_workspace
 
