@@ -214,12 +214,18 @@ def test_what_is_shown_beside_the_objects_does_not_matter(project: Path, tmp_pat
     workspace.reader.close()
 
 
-def test_a_file_that_is_replaced_under_a_running_release(live: Gateway, tmp_path: Path) -> None:
-    workspace = open_workspace(live.folder)
-    own = shutil.copytree(workspace.artifacts.path(release_of(live.folder, MISCHIEF).artifact), tmp_path / "own")
+def mischief_again(live: Gateway, folder: Path, more: bytes = b" ") -> Artifact:
+    """The model of MISCHIEF in an artifact of its own: something follows the end of the pickle."""
+    artifacts = open_workspace(live.folder).artifacts
+    own = shutil.copytree(artifacts.path(release_of(live.folder, MISCHIEF).artifact), folder / "own")
     with (own / "model.pkl").open("ab") as file:
-        file.write(b" ")  # after the end of the pickle
-    artifact = workspace.artifacts.put(own)
+        file.write(more)
+    return artifacts.put(own)
+
+
+def test_a_file_that_is_replaced_under_a_running_release(live: Gateway, tmp_path: Path) -> None:
+    artifact = mischief_again(live, tmp_path)
+    workspace = open_workspace(live.folder)
     ModelSignatures(workspace).sign(artifact)
     add_release(live.folder, 41, artifact=artifact, evidence={})
     set_endpoint(live.folder, candidate=41, weight=0.5)
@@ -231,6 +237,16 @@ def test_a_file_that_is_replaced_under_a_running_release(live: Gateway, tmp_path
     assert "model.pkl is not the file that was stored" in live.state(41)["reason"]
     live.effective(stable=1)
     assert {live.client().predict().json["version"] for _ in range(5)} == {1}
+
+
+def test_a_release_is_served_once_it_is_signed(live: Gateway, tmp_path: Path) -> None:
+    """As training it again does, for one that an older version of engine wrote."""
+    artifact = mischief_again(live, tmp_path, b"  ")
+    add_release(live.folder, 42, artifact=artifact, evidence={})
+    set_endpoint(live.folder, candidate=42, weight=0.5)
+    live.wait(lambda: live.state(42)["state"] == "failed")
+    ModelSignatures(open_workspace(live.folder)).sign(artifact)
+    live.effective(stable=1, candidate=42, weight=0.5)
 
 
 def test_models_that_training_wrote_are_signed(project: Path) -> None:
