@@ -38,9 +38,9 @@ class Block(TriggerBlock):
     type: Literal["drift"]
     """Retrain when the distribution of the features, or of the predictions, has moved."""
     detector: Detector = "auto"
-    """The test: auto (by the type of each column), ks, wasserstein, jensen_shannon, psi, chi_squared; mmd and classifier
-    compare whole rows; adwin watches the errors of labelled predictions; alibi_detect.KSDrift and its like are those of
-    alibi-detect, an extra of its own."""
+    """The test: auto (by the type of each column), ks, wasserstein, jensen_shannon, psi, chi_squared; mmd and
+    classifier compare whole rows; adwin watches the errors of labelled predictions; alibi_detect.KSDrift and its like
+    are those of alibi-detect, an extra of its own."""
     arguments: dict[Text, Any] | None = None
     """What a detector of alibi-detect is made with, by its own names."""
     alpha: Share = 0.01
