@@ -15,7 +15,20 @@ import click
 from bench.options import Options
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("plan", "apply", "ledger", "snapshot", "corpus", "compiled", "log", "idle", "serving", "overload", "delivery")
+NAMES = (
+    "plan",
+    "apply",
+    "ledger",
+    "snapshot",
+    "corpus",
+    "compiled",
+    "log",
+    "idle",
+    "serving",
+    "overload",
+    "delivery",
+    "drift",
+)
 
 
 @click.command(help=__doc__)

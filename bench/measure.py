@@ -114,4 +114,5 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """What measured commands see: nobody's telemetry, and compiled modules that are kept."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     quiet = {"DVC_NO_ANALYTICS": "1", "CHECKPOINT_DISABLE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "NO_COLOR": "1"}
+    quiet |= {"NML_DISABLE_USAGE_LOGGING": "1", "DO_NOT_TRACK": "1"}
     return {**kept, **quiet, **extra}

@@ -18,8 +18,17 @@ ENVIRONMENTS = {
     "asgi": ("fastapi>=0.115", "uvicorn>=0.34", "uvloop", "httptools", "scikit-learn=={sklearn}", "pandas"),
     "mlserver": ("mlserver>=1.7", "mlserver-sklearn>=1.7", "uvloop<0.22", "scikit-learn=={sklearn}", "pandas"),
     "bentoml": ("bentoml>=1.4", "scikit-learn=={sklearn}", "pandas"),
+    "evidently": ("evidently>=0.7", "pandas<3"),
+    "nannyml": ("nannyml>=0.13", "statsmodels"),
 }
-_COMMANDS = {"dvc": "dvc", "asgi": "uvicorn", "mlserver": "mlserver", "bentoml": "bentoml"}
+_COMMANDS = {
+    "dvc": "dvc",
+    "asgi": "uvicorn",
+    "mlserver": "mlserver",
+    "bentoml": "bentoml",
+    "evidently": "python",
+    "nannyml": "python",
+}
 
 
 def set_up(home: Path) -> str:
