@@ -1,15 +1,16 @@
 """One drift check by one library, in the environment that has it: prints its seconds, and what it took of memory.
 
-    python drift.py KIND DATA: KIND is engine, alibi, scipy, evidently, nannyml; DATA a folder with reference.npz and batch.npz
+    python drift.py KIND DATA    # engine, alibi, scipy, evidently or nannyml; a folder of reference.npz and batch.npz
 
-Reading the data, importing and fitting to the reference are not part of the time. Memory is the peak of the process during
-the check beyond what it held before, so that the libraries' own code does not count; the data are counted apart.
+Reading the data, importing and fitting to the reference are not part of the time. Memory is the peak of the process
+during the check beyond what it held before, so that the libraries' own code does not count; the data are counted apart.
 """
 
 from __future__ import annotations
 
 import json
 import resource
+import statistics
 import sys
 import threading
 import time
@@ -49,12 +50,12 @@ def alibi(reference: Columns, batch: Columns) -> Callable[[], int]:
     else:
         coded = [(np.unique(np.asarray(reference[n], dtype=str), return_inverse=True)) for n in reference]
         places = {i: None for i, n in enumerate(reference) if not n.startswith(NUMBERS)}
-        table = [v if n.startswith(NUMBERS) else c[1] for (n, v), c in zip(reference.items(), coded)]
+        table = [v if n.startswith(NUMBERS) else c[1] for (n, v), c in zip(reference.items(), coded, strict=True)]
         detector = TabularDrift(np.column_stack(table), p_val=0.01, categories_per_feature=places)
         now = np.column_stack(
             [
                 batch[n] if n.startswith(NUMBERS) else np.searchsorted(c[0], np.asarray(batch[n], dtype=str))
-                for n, c in zip(reference, coded)
+                for n, c in zip(reference, coded, strict=True)
             ]
         )
     return lambda: len(detector.predict(now, drift_type="feature")["data"]["p_val"])
@@ -125,21 +126,18 @@ def main(kind: str, folder: str, rounds: int = 3) -> None:
     check = globals()[kind](reference, batch)
     if kind == "engine":
         del reference  # its profile is enough
-    before, seconds = resident(), []
+    before, seconds, cpu = resident(), [], []
     peak = Peak()
     peak.start()
-    findings = 0
     for _ in range(rounds):
-        start = time.perf_counter()
-        findings = check()
+        start, busy = time.perf_counter(), time.process_time()
+        check()
         seconds.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - busy)
     peak.over.set()
     peak.join()
-    print(
-        json.dumps(
-            {"seconds": sorted(seconds)[len(seconds) // 2], "extra_mib": peak.most - before, "findings": findings}
-        )
-    )
+    found = {"seconds": statistics.median(seconds), "cpu_seconds": statistics.median(cpu)}
+    print(json.dumps({**found, "extra_mib": peak.most - before}))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def monitoring_store(workspace: Workspace) -> SqlMonitoring:
 
 def look(workspace: Workspace, model: str, limit: int = 50) -> Monitored:
     """Judge the windows of the live release that closed since the last pass, and tell all."""
-    version, settings = _live(workspace, model), watched(workspace, model)
+    version, settings = live_version(workspace, model), watched(workspace, model)
     store = monitoring_store(workspace)
     try:
         looked = monitor_of(workspace, store).look(model, version, settings)
@@ -77,7 +77,7 @@ def look(workspace: Workspace, model: str, limit: int = 50) -> Monitored:
 
 def monitored(workspace: Workspace, model: str, limit: int = 50) -> Monitored:
     """What earlier passes found."""
-    version, settings = _live(workspace, model), watched(workspace, model)
+    version, settings = live_version(workspace, model), watched(workspace, model)
     store = monitoring_store(workspace)
     try:
         return _told(workspace, model, version, settings, store, limit, None)
@@ -97,7 +97,7 @@ def monitor_of(
 
     @lru_cache(_KEPT_REFERENCES)
     def reference(model: str, version: int) -> Reference:
-        return _reference(workspace, model, version)
+        return reference_of_version(workspace, model, version)
 
     return Monitor(ServedLog(serving_folder(workspace)), store, reference, clock, check_block)
 
@@ -122,7 +122,8 @@ def watched_document(workspace: Workspace, model: str) -> Mapping[str, Any]:
     return run.document
 
 
-def _live(workspace: Workspace, model: str) -> int:
+def live_version(workspace: Workspace, model: str) -> int:
+    """The stable release. Raises UsageError where there is none."""
     refuse_unknown(model, workspace.reader.list_models())
     endpoint = workspace.reader.models([model])[model].endpoint
     if endpoint is None or endpoint.stable is None:
@@ -146,10 +147,14 @@ def _joined(first: Looked, then: Looked) -> Looked:
 
 
 def _release(workspace: Workspace, model: str, version: int) -> Release:
-    return next(release for release in workspace.reader.releases(model) if release.version == version)
+    known = {release.version: release for release in workspace.reader.releases(model)}
+    if version not in known:
+        raise UsageError(f"{model} has no version {version}", remedy=f"See: engine releases {model}")
+    return known[version]
 
 
-def _reference(workspace: Workspace, model: str, version: int) -> Reference:
+def reference_of_version(workspace: Workspace, model: str, version: int) -> Reference:
+    """What a release showed on its hold-out. Raises UsageError where it has none."""
     from engine.runtime.reference import reference_of
 
     artifacts: Any = _release(workspace, model, version).evidence.get("artifacts") or {}

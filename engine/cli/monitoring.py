@@ -96,25 +96,30 @@ def _figures(found: Monitored, newest: WindowReport) -> Iterator[str]:
 
 def _drift(newest: WindowReport) -> Iterator[str]:
     for document in newest.drift.values():
-        findings: Any = document["findings"]
-        worst: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for finding in sorted(findings, key=_severity):
-            worst.setdefault((finding["role"], finding["name"]), finding)
-        shown = list(worst.values())[:_SHOWN]
-        more = f"\nand {len(worst) - len(shown)} more that moved less" if len(worst) > len(shown) else ""
-        rows = [
-            (
-                each["name"],
-                each["test"],
-                _number(each["effect"], "{:.3f}"),
-                _number(each["p"], "{:.2g}"),
-                _number(each["q"], "{:.2g}"),
-                each["verdict"].replace("_", " "),
-            )
-            for each in shown
-        ]
-        table = f"\n{render_table(('feature', 'test', 'effect', 'p', 'corrected', 'verdict'), rows)}" if rows else ""
-        yield f"{document['text']}{table}{more}"
+        yield drift_text(document)
+
+
+def drift_text(document: Mapping[str, Any]) -> str:
+    """What one check found, each column with the test that says most, in a table; of a `DriftReport.to_json`."""
+    findings: Any = document["findings"]
+    worst: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for finding in sorted(findings, key=_severity):
+        worst.setdefault((finding["role"], finding["name"]), finding)
+    shown = list(worst.values())[:_SHOWN]
+    more = f"\nand {len(worst) - len(shown)} more that moved less" if len(worst) > len(shown) else ""
+    rows = [
+        (
+            each["name"],
+            each["test"],
+            _number(each["effect"], "{:.3f}"),
+            _number(each["p"], "{:.2g}"),
+            _number(each["q"], "{:.2g}"),
+            each["verdict"].replace("_", " "),
+        )
+        for each in shown
+    ]
+    table = f"\n{render_table(('feature', 'test', 'effect', 'p', 'corrected', 'verdict'), rows)}" if rows else ""
+    return f"{document['text']}{table}{more}"
 
 
 def _severity(finding: Mapping[str, Any]) -> tuple[bool, float, float]:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "controller": "The same without a gateway.",
         "serve": "Answer predictions over HTTP from what is live.",
         "monitor": "Show how the live release does, window by window.",
+        "drift": "Check whether a file's rows have drifted from a release's.",
         "logs": "List predictions with their actual values.",
         "feedback": "Tell what predictions turned out to be.",
         "predict": "Predict a file's rows, or send them as traffic.",

@@ -63,7 +63,7 @@ def test_power_is_that_of_bonferroni_or_more(
     shift: float, least: float, record_property: pytest.RecordProperty
 ) -> None:
     """One feature of 20 moves by so many standard deviations; 1,000 rows. KSDrift with Bonferroni alarms when the least
-    p-value, those of `ks_2samp(method="asymp")`, is at most alpha / 20, which is the first step of Benjamini and Hochberg."""
+    of its p-values, which are those of `ks_2samp(method="asymp")`, is at most alpha / 20."""
     ours = theirs = 0
     for run in range(RUNS):
         draw = np.random.default_rng([run, 1])
