@@ -20,7 +20,7 @@ sources, source = DataSources(stats), f"data/{data.name}"
 before = sources.observe(source, project, stats)
 store = LocalArtifacts(home / "artifacts")
 known = Artifact(before or "", data.stat().st_size, data.name)
-artifact = known if store.has(known) else sources.snapshot(source, project, store)
+artifact = known if store.has(known) else sources.snapshot(source, project, store, before or "")
 stats.flush()
 assert store.has(artifact)
 print(before, artifact.digest)
