@@ -1,5 +1,6 @@
 # make demo   the main job on real data, from nothing
 # make demo-delivery   a good release and four bad ones meet live traffic
+# make demo-loop   the loop that heals: an electricity market replayed, drift, retrains, canaries (5 minutes)
 # make test   the tests
 # make check  lint, types, layers, tests
 # make soak   the long versions of the crash, chaos and statistics tests (hours)
@@ -16,13 +17,16 @@ BIN := $(VENV)/bin
 WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo demo-delivery test check lint types layers soak bench clean
+.PHONY: demo demo-delivery demo-loop test check lint types layers soak bench clean
 
 demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" sh docs/demo.sh
 
 demo-delivery: $(VENV)/.ready
 	@$(BIN)/python docs/demo_delivery.py
+
+demo-loop: $(VENV)/.ready
+	@$(BIN)/python docs/demo_loop.py
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)

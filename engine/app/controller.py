@@ -29,6 +29,7 @@ from engine.runtime.leases import LeaseKeeper
 from engine.runtime.loop import Loop
 
 if TYPE_CHECKING:
+    from engine.app.repository import Repository
     from engine.core.rollout import Rollout
 
 WATCH_SECONDS = 1.0
@@ -41,12 +42,15 @@ _FAILING = 3  # so often in a row a pass fails before somebody is told
 
 @dataclass(frozen=True)
 class Options:
-    """What a controller is asked to do. `jobs`: steps at a time; `trainings`: models that are trained at a time."""
+    """What a controller is asked to do. `jobs`: steps at a time; `trainings`: models that are trained at a time;
+    `repository`: where specs come from, if not from the folder alone.
+    """
 
     paths: Sequence[str] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     jobs: int = 1
     trainings: int = 1
+    repository: Repository | None = None
 
 
 @dataclass
@@ -147,6 +151,7 @@ class Controller:
         self._note = told
         self._stop = threading.Event()
         self._kills: list[Callable[[], None]] = []
+        self._repository = options.repository
         self._specs = _Specs(workspace, options, told)
         self._leases = LeaseKeeper(workspace.store, holder.this_process(), self._stop)
         self._delivery = Delivery(
@@ -197,7 +202,11 @@ class Controller:
 
     def run(self, stop: threading.Event, each_second: Callable[[], None] = lambda: None) -> None:
         """Work until `stop` is set: nothing more begins then, and the running steps end."""
+        self._take_first_commit()
         loops = [threading.Thread(target=loop.run, name=name) for name, loop in self.loops.items()]
+        if self._repository is not None:
+            follow = (self._stop, self._took, self._not_taken)
+            loops.append(threading.Thread(target=self._repository.follow, args=follow, name="repository"))
         for thread in loops:
             thread.start()
         try:
@@ -214,6 +223,7 @@ class Controller:
     def run_once(self) -> dict[str, EngineError]:
         """One pass over everything: what is due is done; the models that failed."""
         try:
+            self._take_first_commit()
             self.look()
             failed = self.delivery.run_once() | self.monitoring.run_once()
             failed |= self.training.run_once()
@@ -265,6 +275,28 @@ class Controller:
         self._leases.close()
         self._watching.close()
         self._workspace.registry.close()
+
+    # ── where specs come from ──────────────────────────────────────────────────────────────────────────────
+
+    def _take_first_commit(self) -> None:
+        """Take the newest commit; what is there stays when that cannot be. Raises EngineError where nothing is."""
+        if self._repository is None:
+            return
+        try:
+            commit = self._repository.take()
+        except EngineError as error:
+            if self._repository.is_empty:
+                raise
+            self._not_taken(error)
+        else:
+            if commit is not None:
+                self._took(commit)
+
+    def _took(self, commit: str) -> None:
+        self._note(Note("", "commit", f"{commit[:12]} is taken"))
+
+    def _not_taken(self, error: EngineError) -> None:
+        self._note(Note("", "error", error.message, error.remedy, grave=True))
 
     # ── what wakes whom ────────────────────────────────────────────────────────────────────────────────────
 

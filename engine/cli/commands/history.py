@@ -38,6 +38,7 @@ def command(settings: Settings, /, model: str | None, limit: int, as_json: bool)
     from engine.cli.tables import render_table
     from engine.cli.words import elapsed, one_line, when
 
+    commits = [str((run.provenance.get("git") or {}).get("commit") or "")[:12] for run in runs]  # type: ignore[union-attr]
     rows = [
         (
             run.run_id,
@@ -46,9 +47,11 @@ def command(settings: Settings, /, model: str | None, limit: int, as_json: bool)
             when(run.started_at),
             elapsed(run.started_at, run.finished_at),
             str(run.provenance.get("user") or ""),
+            *([commit] if any(commits) else []),
             one_line(run.message, 80),
         )
-        for run in runs
+        for run, commit in zip(runs, commits, strict=True)
     ]
-    click.echo(render_table(("run", "model", "status", "started", "took", "by", "message"), rows))
+    found_in = ("commit",) if any(commits) else ()
+    click.echo(render_table(("run", "model", "status", "started", "took", "by", *found_in, "message"), rows))
     return 0

@@ -40,6 +40,10 @@ def controller_options(function: F) -> F:
             metavar="N",
             help="Answer Prometheus on loopback there; what the gateway counts is at its own /metrics.",
         ),
+        click.option(
+            "--repo", metavar="URL", help="Follow a git repository: this folder becomes, or is, a clone of it."
+        ),
+        click.option("--branch", default="main", show_default=True, metavar="NAME", help="The branch of it."),
         click.option("--jobs", type=click.IntRange(1), metavar="N", help="Steps at a time; one for each processor."),
     ):
         function = option(function)
@@ -52,6 +56,7 @@ def controller_options(function: F) -> F:
     engine up
     engine up specs/customer_churn.yaml --port 9000
     engine up --once
+    engine up --repo https://git.example.org/models.git --branch main
     """,
 )
 @controller_options
@@ -59,7 +64,8 @@ def controller_options(function: F) -> F:
 def command(context: click.Context, /, **options: Any) -> int:
     """Keep every model as its spec says: serve it, watch it, carry rollouts on, retrain it when it is due.
 
-    One command for one machine: `engine controller` and `engine serve` together. It follows changes of the spec files.
+    One command for one machine: `engine controller` and `engine serve` together. It follows changes of the spec files,
+    with --repo the commits of a branch, forward only and while all specs are valid.
     Ctrl-C lets running steps finish, twice ends them at once; the next start goes on from there. --once exits with 1
     if a model failed.
     """
@@ -81,14 +87,26 @@ def keep_models(
     trainings: int,
     jobs: int | None,
     metrics_port: int | None,
+    repo: str | None,
+    branch: str,
     **_of_the_gateway: Any,
 ) -> int:
     """Run a controller, beside it a gateway with these arguments unless they are None."""
     from engine.app.controller import Options
+    from engine.app.repository import cloned
 
-    workspace = settings.workspace()
-    jobs = jobs or os.cpu_count() or 1
-    options = Options(under(settings, paths), parse_variables(variables), jobs=jobs, trainings=trainings)
+    named = parse_variables(variables)
+    repository = None
+    if repo is not None:
+        repository = cloned(settings.folder, settings.environment, repo, branch, paths, named)
+    workspace = settings.workspace() if repository is None else repository.workspace
+    options = Options(
+        under(settings, paths),
+        named,
+        jobs=jobs or os.cpu_count() or 1,
+        trainings=trainings,
+        repository=repository,
+    )
     if once:
         controller = _controller(workspace, options)
         return 1 if controller.run_once() or controller.has_mistaken_specs else 0
