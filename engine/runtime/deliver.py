@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 from engine.core import endpoint as endpoints
 from engine.core.records import Endpoint, Lease
 from engine.core.rollout import Decision, Hold, Phase, Rollout, Seen, decide, follow, start, supersede
-from engine.errors import EngineError, LockedError, UsageError
+from engine.errors import EngineError, FencedError, LockedError, UsageError
 from engine.failpoints import failpoint
 from engine.ports import ModelRegistry, Observer, ReleaseStore, RolloutChange, RolloutReader, StateReader
 
@@ -168,6 +168,11 @@ class Delivery:
 
     def _carry_out(self, lease: Lease, rollout: Rollout, decision: Decision) -> Change:
         before = self._endpoint(rollout.model)
+        if before.candidate != rollout.candidate:  # the lease was lost meanwhile: another one has ended the rollout
+            raise FencedError(
+                f"somebody else changed the delivery of {rollout.model} meanwhile",
+                remedy=f"See what is live: engine rollout status {rollout.model}",
+            )
         then, after = follow(rollout, before, decision, self.clock())
         failpoint("rollout.record")
         what = f"rollout {rollout.number}" + ("" if then.is_open else f" {then.phase.value}")
