@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,6 +119,15 @@ def _raised_descriptors() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def _own_folder(folder: Path) -> Path:
+    """One for this gateway alone, below `folder`; what gateways left there that were killed goes."""
+    with suppress(FileNotFoundError):
+        for each in folder.iterdir():
+            if not Path("/proc", each.name).exists():
+                shutil.rmtree(each, ignore_errors=True)
+    return folder / str(os.getpid())
+
+
 class Service:
     """See the module."""
 
@@ -151,7 +161,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        template = Template(self._folder / PRIVATE)
+        template = Template(_own_folder(self._folder / PRIVATE))
         keeper = Keeper(self._folder, self._settings.log)
         self._gateway = gateway = Gateway(
             self._settings, keeper, lambda: metrics.text(self._gateway, template), self._door
@@ -204,6 +214,9 @@ class Service:
     def _relieved(self) -> None:
         """Another gateway listens now, and says from now on what is in effect."""
         self._silent = True
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(nothing, self._lock, inheritable=False)  # the lock is the other's alone
+        os.close(nothing)
         self._listener.close()
         for companion in self._beside:
             companion.listener.close()

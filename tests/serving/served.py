@@ -120,7 +120,7 @@ class Gateway:
 
     def wait_for_end(self) -> None:
         """Wait until it ends by itself."""
-        assert self.process.wait(60) == 0, (self.folder / "gateway.log").read_text()
+        assert self.process.wait(120) == 0, (self.folder / "gateway.log").read_text()
 
     def client(self) -> Client:
         """A new connection, closed when the gateway is stopped."""
