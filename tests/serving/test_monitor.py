@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -17,7 +18,17 @@ from logged import CANDIDATE, STABLE, Writer, asked, said
 from engine import failpoints
 from engine.adapters.detectors.find import check_block
 from engine.adapters.monitoring import SqlMonitoring
-from engine.core.monitoring import FigureLimit, MetricLimit, QualityLimits, ServiceLimits, Settings, WindowReport
+from engine.app.monitoring import Monitored
+from engine.cli.monitoring_html import monitored_html
+from engine.core.monitoring import (
+    FigureLimit,
+    MetricLimit,
+    QualityLimits,
+    ServiceLimits,
+    Settings,
+    WindowReport,
+    breaches,
+)
 from engine.core.verdict import Verdict
 from engine.errors import StateError
 from engine.runtime.monitor import Monitor
@@ -383,3 +394,21 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     store = SqlMonitoring(f"sqlite:///{tmp_path / 'monitoring.db'}")
     assert store.reports("churn") == store.pending("churn") == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_with_plots_needs_nothing_else(world: World) -> None:
+    settings = replace(SETTINGS, drift=(drift(),))
+    world.tell([*world.predict(120), *world.predict(120, months=59, right=False)])
+    world.look(settings)
+    reports = list(reversed(world.reports()))
+    own = [report for report in reports if report.version == STABLE.version]
+    page = monitored_html(Monitored("churn<b>", STABLE.version, settings, reports, breaches(own), {}))
+    tree = ElementTree.fromstring(page.removeprefix("<!doctype html>").replace('<meta charset="utf-8">', ""))
+    assert "churn<b>@" in "".join(tree.itertext())
+    assert "://" not in page and "<script" not in page and "<link" not in page
+    accuracy = next(svg for svg in tree.iter("svg") if svg.find("circle") is not None)
+    heights = [float(circle.get("cy", "")) for circle in accuracy.iter("circle")]
+    assert len(heights) == 2 and heights[0] < heights[1]  # it fell
+    months = next(row for row in tree.iter("tr") if "months" in "".join(row.itertext()))
+    assert [cell.text for cell in months][-1] == "drift"
+    assert any("breached" in "".join(each.itertext()) for each in tree.iter("p"))

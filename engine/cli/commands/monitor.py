@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from engine.cli.models import model_argument
 from engine.cli.shape import Settings, define, json_option
+from engine.errors import UsageError
 
 
 @define(
@@ -13,13 +16,15 @@ from engine.cli.shape import Settings, define, json_option
     examples="""
     engine monitor customer_churn
     engine monitor customer_churn --windows 100 --json
+    engine monitor customer_churn --html report.html
     """,
 )
 @model_argument
 @click.option("--windows", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots to this file.")
 @json_option
 @click.pass_obj
-def command(settings: Settings, /, model: str, windows: int, as_json: bool) -> int:
+def command(settings: Settings, /, model: str, windows: int, html: Path | None, as_json: bool) -> int:
     """Judge the windows of the live release's predictions that have closed, and show what they say.
 
     Each window is judged once, by whoever looks first; labels that came since are taken in.
@@ -28,6 +33,10 @@ def command(settings: Settings, /, model: str, windows: int, as_json: bool) -> i
     from engine.cli.monitoring import monitored_document, monitored_text
 
     found = look(settings.workspace(), model, windows)
+    if html is not None:
+        from engine.cli.monitoring_html import monitored_html
+
+        _write(html, monitored_html(found))
     if as_json:
         import json
 
@@ -35,3 +44,12 @@ def command(settings: Settings, /, model: str, windows: int, as_json: bool) -> i
     else:
         click.echo(monitored_text(found))
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", remedy="Name a file in a folder of yours."
+        ) from None
