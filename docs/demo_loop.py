@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+READY_SECONDS = 240.0
 FIRST, DAY = 2_000, 48  # rows that the first models learn from; half-hours of a day
 SPEC = """\
 model_spec:
@@ -103,9 +104,10 @@ def engine() -> list[str]:
 
 def wait_until_ready(folder: Path, up: subprocess.Popen[bytes]) -> str:
     """The gateway's address, once both models answer."""
+    end = time.monotonic() + READY_SECONDS
     while True:
         text = (folder / "up.log").read_text()
-        if up.poll() is not None:
+        if up.poll() is not None or time.monotonic() > end:
             sys.exit(text)
         if "Serving at " in text:
             address = text.partition("Serving at http://")[2].split()[0]
