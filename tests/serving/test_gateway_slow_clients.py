@@ -108,7 +108,7 @@ def test_slow_connections_disturb_nobody(serve: Serve, record_property: Callable
         for connection in slow:
             connection.close()
     _tell(record_property, before, during, most - at_rest)
-    assert cut >= SLOW
+    assert cut >= SLOW // 3  # heads; bodies may take three times as long
     assert not during.failures
     assert during.quantile(0.99) < 0.5
     assert most - at_rest < MOST_MEMORY
