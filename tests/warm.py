@@ -167,12 +167,15 @@ def serve(channel: socket.socket, owner: int) -> None:
         told, tell = os.pipe()
         between = _fork()
         if between == 0:
+            parent = os.getpid()
             pid = _fork()
             if pid:
                 os.write(tell, str(pid).encode())
                 os._exit(0)
-            while os.getppid() != owner:
+            while os.getppid() == parent:
                 time.sleep(0.0002)
+            if os.getppid() != owner:  # it ended meanwhile
+                os._exit(1)
             _become(request, descriptors)
         for descriptor in (tell, *descriptors):
             os.close(descriptor)
