@@ -56,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--rows", type=int, default=26_000, help="half-hours, of 43,312")
-    parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=140.0, help="requests a second")
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(), "electricity")
     stream = set_up(folder)[: asked.rows]
