@@ -183,15 +183,19 @@ class Retraining:
         return Again(0.0, f"retrained: {aftermath.value}")
 
     def _aftermath(self, evaluation: TriggerEvaluation, run_id: str, status: RunStatus) -> Aftermath:
-        """What came of a retrain that its last run ended; one before it, which was interrupted, may have trained."""
+        """What came of a retrain that its last run ended.
+
+        An interrupted run before it may have trained; and who only registers what such a one trained has released it.
+        """
         if status is RunStatus.STOPPED:
             return Aftermath.STOPPED
         if status is not RunStatus.DONE:
             return Aftermath.FAILED
         store, name = self.workspace.store, evaluation.model
-        trained = store.models([name])[name].latest.get("train")
+        latest = store.models([name])[name].latest
         mine = {run_id, *(run.run_id for run in store.runs(name, _RUNS) if run.started_at >= evaluation.first_at)}
-        return Aftermath.RELEASED if trained is not None and trained.run_id in mine else Aftermath.NOTHING_NEW
+        news = any(kind in latest and latest[kind].run_id in mine for kind in ("train", "register"))
+        return Aftermath.RELEASED if news else Aftermath.NOTHING_NEW
 
     def _run_since(self, name: str, evaluation: TriggerEvaluation) -> Run | None:
         """The run that ended since this was due: of a controller that died before it could say so."""

@@ -12,9 +12,9 @@ from collections import deque
 from math import ceil
 from statistics import median
 
-FLOOR = 8  # requests for each process that are always taken
+FLOOR = 16  # requests for each process that are always taken
 TOLERANCE = 3.0  # latency in proportion to that without company: two batches are waited for by whoever just missed one
-SLACK_SECONDS = 0.004  # and at least so much longer: below it nobody needs to be refused
+SLACK_SECONDS = 0.01  # and at least so much longer: below it nobody needs to be refused
 WINDOW_SECONDS = 0.1
 WINDOW_SAMPLES = 20
 LONGEST_WINDOW_SECONDS = 2.0  # whatever the number of samples

@@ -84,7 +84,7 @@ def test_at_five_times_the_capacity_who_is_taken_is_answered_soon(service: Servi
     over = simulate(limit, service, 5 * capacity, 4, start=2, after=1)
     assert over.refused > over.taken
     assert over.taken / 4 > 0.5 * capacity  # and it does not work less for it
-    slack = 0.006 if service is cheap else 0.0  # a few milliseconds are allowed whatever the model
+    slack = 0.014 if service is cheap else 0.0  # a few milliseconds are allowed whatever the model
     assert over.quantile(0.99) < 2 * unloaded.quantile(0.99) + slack
 
 
