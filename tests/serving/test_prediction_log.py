@@ -308,6 +308,7 @@ def test_what_is_too_old_or_too_much_goes_oldest_first(tmp_path: Path) -> None:
         writer = Writer(tmp_path)
         ids += writer.fill(3)
         writer.close()
+        time.sleep(0.002)  # ids of several writers sort by the millisecond
     tidy(tmp_path, "churn", SETTINGS)
     paths = files(tmp_path)
     os.utime(paths[0], (LONG_AGO, LONG_AGO))
