@@ -190,7 +190,7 @@ class _Planner:
         missing = sorted(role for role, artifact in found.outputs.items() if not self._reader.has(artifact))
         if missing:
             return Reason(ReasonCode.MISSING_OUTPUT, field=f"{step.name}.{missing[0]}", others=len(missing) - 1)
-        latest = self._state.latest[step.name]
+        latest = self._state.latest.get(step.name, found)  # another apply may have finished it since the state was read
         if step.kind == "deploy" and latest.fingerprint != current.digest:
             return explain(step, latest.components, current.components)  # what was deployed before is not live now
         return _gone_elsewhere(step, current, found, self._state, self._observations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from simulation import Simulation, action_of, document_of, to_run
 from engine.core.canonical import digest
 from engine.core.graph import FromStep, Observed, Step, graph_of
 from engine.core.plan import Reason, ReasonCode, Request, Reuse, Run, Wait
+from engine.core.planner import make_plan
 from engine.core.records import AttemptStatus
 from engine.core.verdict import Verdict
 from engine.ports import StepOutcome
@@ -242,6 +244,19 @@ def test_interrupted_and_failed_steps_say_so() -> None:
     assert action_of(life.plan(spec), "train").reason == Reason(ReasonCode.INTERRUPTED)  # type: ignore[union-attr]
     life.failing = set()
     assert life.apply(spec) == ["train", "evaluate", "validate", "register", "deploy"]
+
+
+def test_what_another_apply_finishes_while_a_plan_is_made_stands() -> None:
+    life = Simulation()
+    spec = {"name": "m"}
+    life.apply(spec)
+    graph = build_graph(document_of(spec)[0])
+    for seen in range(len(life.results)):
+        read = {result.step: result for result in life.results[:seen]}
+        state = replace(life.state(), serial=seen, latest=read, endpoint=None)
+        plan = make_plan(graph, "", state, life, life.observations(graph), Request())
+        assert plan.serial == seen  # which is how it is found to be stale when it is applied
+        assert set(to_run(plan)) <= EFFECTS
 
 
 def test_a_failure_skips_only_what_depends_on_it() -> None:

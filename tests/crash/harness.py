@@ -359,10 +359,13 @@ def _environments() -> Iterator[tuple[int, bytes]]:
 
 
 def _holds(pid: int, folder: str) -> bool:
-    for link in Path(f"/proc/{pid}/fd").glob("*") if pid != os.getpid() else ():
-        with suppress(OSError):
-            if str(link.readlink()) == folder:
-                return True
+    if pid == os.getpid():
+        return False
+    with suppress(OSError):  # it has ended
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                if str(link.readlink()) == folder:
+                    return True
     return False
 
 
