@@ -6,7 +6,9 @@ set -eu
 folder=${1:-$(mktemp -d)/churn}
 
 say() { printf '\n\033[1m# %s\033[0m\n' "$1"; }
-run() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
+dim= plain=
+[ ! -t 1 ] || { dim=$(printf '\033[2m'); plain=$(printf '\033[0m'); }
+run() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; "$@"; }
 
 say "A project with a spec and real data (churn of a telephone company's customers)"
 run engine init "$folder"
