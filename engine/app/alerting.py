@@ -47,9 +47,10 @@ from engine.triggers.decision import Due
 from engine.triggers.evaluation import judged_of
 
 LONGEST_SECONDS = 600.0
-_TROUBLED_SECONDS = 10.0  # nobody says when a pass that failed succeeds
 """When to look again at the latest; whatever the controller notices wakes it earlier."""
 BUSY_SECONDS = 5.0
+"""When to look again while another controller tells."""
+_TROUBLED_SECONDS = 10.0  # nobody says when a pass that failed succeeds
 _DEFAULTS: Mapping[str, Mapping[str, float]] = {"alertmanager": {"wait": 0.0, "interval": 1.0, "repeat": 60.0}}
 """Where they differ from those of `core.alerts.Receiver`: an Alertmanager waits, groups and repeats itself."""
 

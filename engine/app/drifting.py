@@ -5,7 +5,7 @@ Raises UsageError for a model, a release or columns that are not there, and what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,6 @@ from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.stats.drift import DriftReport
-
-DEFAULTS: Mapping[str, Any] = {
-    "detector": "auto", "arguments": None, "alpha": 0.01, "min_effect": None, "columns": None, "predictions": False,
-    "reference": "holdout", "min_rows": 500,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,6 @@ def check_batch(
 ) -> Checked:
     """Check a file's rows. `version` None: the live release; `detector` None: those of the spec's drift triggers."""
     from engine.adapters.detectors.find import check_block
-    from engine.spec.detectors import DetectorError, check_detector
     from engine.steps.reference import columns_of
     from engine.steps.table import read_table
 
@@ -53,16 +47,7 @@ def check_batch(
     refuse_unknown(model, workspace.reader.list_models())
     known = live_version(workspace, model) if version is None else version
     reference = reference_of_version(workspace, model, known)
-    blocks = [DEFAULTS]
-    if detector is not None:
-        try:
-            blocks = [{**DEFAULTS, "detector": check_detector(detector)}]
-        except DetectorError as error:
-            raise UsageError(str(error), remedy=error.remedy) from None
-    elif asked := [block for block in watched(workspace, model).drift if block["detector"] != "adwin"]:
-        blocks = [{**block, "predictions": False} for block in asked]
-    if blocks[0]["detector"] == "adwin":
-        raise UsageError("adwin watches errors over time, not a batch", remedy="Choose another detector.")
+    blocks = _asked(workspace, model, detector)
     frame, _ = read_table(data)
     features = reference.profile.features()
     if not any(name in frame.columns for name, _ in features):
@@ -75,3 +60,20 @@ def check_batch(
         return Checked(model, known, {b["detector"]: check_block(reference.profile, columns, b) for b in blocks})
     except ValueError as error:
         raise UsageError(str(error), remedy="Correct the trigger, or name a detector: --detector auto") from error
+
+
+def _asked(workspace: Workspace, model: str, detector: str | None) -> Sequence[Mapping[str, Any]]:
+    """Resolved drift triggers: the one that is named, as it is by default, or those of the spec; of features alone."""
+    from engine.spec.detectors import DetectorError, check_detector
+    from engine.triggers.drift import Block
+
+    if detector == "adwin":
+        raise UsageError("adwin watches errors over time, not a batch", remedy="Choose another detector.")
+    found = [block for block in watched(workspace, model).drift if block["detector"] != "adwin"]
+    if detector is not None or not found:
+        try:
+            named = check_detector(detector or "auto")
+        except DetectorError as error:
+            raise UsageError(str(error), remedy=error.remedy) from None
+        found = [{**Block(type="drift").model_dump(mode="json"), "detector": named}]
+    return [{**block, "predictions": False} for block in found]

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.app.serving import serving_folder
 from engine.app.workspace import Workspace
 from engine.errors import Diagnostic, SpecError, TransientError, UsageError
 
@@ -34,7 +33,7 @@ def predictions(
     """What a model predicted, with actual values as far as they are known. Raises UsageError for an unknown model."""
     from engine.serving.prediction_log_files import read_log
 
-    folder = serving_folder(workspace)
+    folder = workspace.serving
     _logged(workspace, model)
     return read_log(folder, model, since, until, limit, newest_first=newest_first)
 
@@ -45,7 +44,7 @@ def import_feedback(workspace: Workspace, model: str, path: Path, id_column: str
 
     _logged(workspace, model)
     labels = _labels(path, id_column, actual_column)
-    desk, total = Desk(serving_folder(workspace), model), Taken()
+    desk, total = Desk(workspace.serving, model), Taken()
     left = iter(sorted(labels, key=lambda label: label.id))  # as the log lies
     try:
         while some := list(islice(left, _AT_ONCE)):
@@ -64,7 +63,7 @@ def _logged(workspace: Workspace, model: str) -> None:
     """Raise UsageError for a model without a log."""
     from engine.serving.prediction_log_files import LOG
 
-    folder = serving_folder(workspace) / LOG
+    folder = workspace.serving / LOG
     known = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if model not in known:
         has = f"Logged so far: {', '.join(known)}." if known else "Predictions are logged by engine serve."

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from engine.app.documents import load_specs, read_texts, spec_keys
 from engine.app.inspecting import refuse_unknown
 from engine.app.planning import find_specs
-from engine.app.serving import serving_folder
 from engine.app.workspace import Workspace
 from engine.core.monitoring import Breach, Settings, WindowReport, breaches, settings_of
 from engine.core.records import Artifact, Release
@@ -99,7 +98,7 @@ def monitor_of(
     def reference(model: str, version: int) -> Reference:
         return reference_of_version(workspace, model, version)
 
-    return Monitor(ServedLog(serving_folder(workspace)), store, reference, clock, check_block)
+    return Monitor(ServedLog(workspace.serving), store, reference, clock, check_block)
 
 
 def watched(workspace: Workspace, model: str) -> Settings:

@@ -20,7 +20,6 @@ from secrets import token_hex
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from engine.app.serving import serving_folder
 from engine.app.workspace import Workspace
 from engine.errors import EngineError, TransientError, UsageError
 
@@ -67,7 +66,7 @@ class Traffic:
 def find_gateway(workspace: Workspace) -> Gateway:
     """The gateway that serves this project, as its status says. Raises UsageError without one."""
     try:
-        status = json.loads((serving_folder(workspace) / "status.json").read_text(encoding="utf-8"))
+        status = json.loads((workspace.serving / "status.json").read_text(encoding="utf-8"))
         return Gateway(f"http://{status['address']}")
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -41,7 +42,8 @@ def save_plan(workspace: Workspace, planned: Planned, path: Path) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         message = f"the plan cannot be written to {path}: {error.strerror}"
         raise UsageError(message, remedy="Choose another place.") from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.app.signing import ModelSignatures
@@ -24,7 +23,6 @@ from engine.steps.stored_files import StoredFile
 if TYPE_CHECKING:
     from engine.serving.control import Control
 
-FOLDER = "serving"
 _ALL = 1_000_000_000  # a limit that is none
 _WHAT = {Purpose.PREDICT: "predictions", Purpose.CONTROL: "control"}
 _RECENT = 20  # rollouts among which the one is looked for that brought in what is stable
@@ -52,7 +50,7 @@ def serve(
     door = door_of(workspace, Purpose.PREDICT, settings, insecure=insecure)
     beside = [] if control is None else [control_beside(workspace, control, insecure=insecure)]
     workspace.prepare_home()
-    folder = serving_folder(workspace)
+    folder = workspace.serving
     folder.mkdir(exist_ok=True, mode=0o700)
     serve_truth(StateTruth(workspace), settings, folder, announce, door, beside)
 
@@ -64,11 +62,6 @@ def control_beside(workspace: Workspace, control: ControlAt, *, insecure: bool) 
     door = door_of(workspace, Purpose.CONTROL, control.settings, insecure=insecure)
     assert door is not None  # control always asks
     return control_of(workspace, control.settings, door, control.announce)
-
-
-def serving_folder(workspace: Workspace) -> Path:
-    """Where a gateway keeps its files."""
-    return workspace.home / FOLDER
 
 
 def door_of(workspace: Workspace, purpose: Purpose, settings: Settings, *, insecure: bool) -> Door | None:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine.app.monitoring import monitor_of, monitoring_store
 from engine.app.retraining import Note
-from engine.app.serving import serving_folder
 from engine.app.workspace import Workspace
 from engine.core.monitoring import Breach, WindowReport, breaches, settings_of
 from engine.core.records import Endpoint, Event, EventKind
@@ -83,7 +82,7 @@ class Watching:
         endpoint = self.workspace.store.models([model])[model].endpoint
         if endpoint is None or endpoint.stable is None:
             return Again(IDLE_SECONDS, "nothing is live")
-        size = _size(serving_folder(self.workspace) / "log" / model)
+        size = _size(self.workspace.serving / "log" / model)
         if not size:
             return Again(IDLE_SECONDS, "nothing was predicted yet")
         if self._seen.get(model) == (endpoint.stable, size):
@@ -104,20 +103,20 @@ class Watching:
         if monotonic() < self._asked + LOOK_SECONDS:
             return set()
         self._asked = monotonic()
-        logs = _logs(serving_folder(self.workspace) / "log", self._logs)
+        logs = _logs(self.workspace.serving / "log", self._logs)
         changed = {name for name, log in logs.items() if name not in self._logs or self._logs[name].differs(log)}
         self._logs = logs
         return changed
 
     def windows(self, model: str, document: Mapping[str, Any]) -> Sequence[Window]:
         """The closed windows of a model, newest first, as triggers see them."""
-        if not (serving_folder(self.workspace) / "log" / model).is_dir():
+        if not (self.workspace.serving / "log" / model).is_dir():
             return ()
         return trigger_windows(self._store.reports(model, limit=_WINDOWS), settings_of(document))
 
     def reports(self, model: str, version: int) -> Sequence[WindowReport]:
         """The closed windows of a release, newest first, as breaches are found in them."""
-        if not (serving_folder(self.workspace) / "log" / model).is_dir():
+        if not (self.workspace.serving / "log" / model).is_dir():
             return ()
         return self._store.reports(model, version, _WINDOWS)
 

@@ -121,12 +121,17 @@ class Workspace:
 
         return LocalArtifacts(self.root / (self.stores["artifacts"] or f"{HOME}/artifacts"))
 
+    @property
+    def serving(self) -> Path:
+        """Where a gateway keeps its files."""
+        return self.home / "serving"
+
     @cached_property
     def labelled(self) -> LabelledLog:
         """The predictions whose actual value is known."""
         from engine.serving.prediction_log_labelled import LabelledLog
 
-        return LabelledLog(self.home / "serving")
+        return LabelledLog(self.serving)
 
     @property
     def tracking_uri(self) -> str:

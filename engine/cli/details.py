@@ -129,12 +129,18 @@ def _environment(packages: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "packages", ", ".join(shown) + (f", {others} more (--json)" if others else "")
 
 
+def commit_of(provenance: Mapping[str, Any]) -> str:
+    """The commit of a run's project, short; empty where there was none."""
+    git = provenance.get("git")
+    return str(git.get("commit") or "")[:12] if isinstance(git, Mapping) else ""
+
+
 def _provenance(provenance: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     git = provenance.get("git")
     yield "by", "@".join(str(provenance[key]) for key in ("user", "host") if provenance.get(key))
     if isinstance(git, Mapping):
         changed = ", with local changes" if git.get("dirty") else ""
-        yield "git", f"{str(git.get('commit'))[:12]} on {git.get('branch')}{changed}"
+        yield "git", f"{commit_of(provenance)} on {git.get('branch')}{changed}"
 
 
 def _interval(metric: Any) -> tuple[str, str]:

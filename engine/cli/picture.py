@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.app.planning import PlannedModel
+from engine.cli.files import refusals_told
 from engine.cli.graph_text import edges
 from engine.cli.reasons import kind_of
-from engine.errors import UsageError
 
 COLORS = {
     "run": ("#fff3cd", "#b58900", "to run"),
@@ -44,10 +44,8 @@ def draw(model: PlannedModel, path: Path, form: str) -> None:
 
     with mpl.rc_context({"svg.hashsalt": "engine", "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure = _figure(model)
-        try:
+        with refusals_told(path):
             figure.savefig(path, format=form, dpi=160, metadata={"Date": None} if form == "svg" else None)
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}", remedy="Choose another place.") from None
 
 
 def _figure(model: PlannedModel) -> Any:

@@ -142,23 +142,6 @@ def dashboard_text(options: Options) -> str:
     return json.dumps(encoded, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def queries(text: str) -> Sequence[str]:
-    """Every query of a dashboard's JSON."""
-    found: list[str] = []
-
-    def walk(value: Any) -> None:
-        if isinstance(value, Mapping):
-            found.extend([value["expr"]] if isinstance(value.get("expr"), str) else [])
-            for child in value.values():
-                walk(child)
-        elif isinstance(value, list):
-            for child in value:
-                walk(child)
-
-    walk(json.loads(text))
-    return found
-
-
 def _on_load() -> Any:
     from grafana_foundation_sdk.models.dashboard import VariableRefresh
 

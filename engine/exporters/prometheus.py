@@ -13,10 +13,9 @@ from typing import Any
 
 import yaml
 
+from engine.core.alerts import CRITICAL, WARNING
 from engine.core.monitoring import leaves
 from engine.spec.metrics import METRICS
-
-CRITICAL, WARNING = "critical", "warning"
 
 
 @dataclass(frozen=True)

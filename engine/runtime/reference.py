@@ -12,6 +12,7 @@ from engine.stats.estimated_performance import Calibration, calibrate
 
 if TYPE_CHECKING:
     from engine.stats.drift import Column, Profile
+    from engine.stats.drift.columns import Kind
 
 MOST_CATEGORIES = 10_000
 
@@ -24,7 +25,7 @@ class FeatureReference:
     """
 
     name: str
-    kind: str
+    kind: Kind
     missing: float  # share of rows
     low: float | None = None
     high: float | None = None

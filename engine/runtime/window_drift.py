@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.core.monitoring import Settings
 from engine.errors import EngineError
@@ -53,7 +53,7 @@ def column(feature: FeatureReference, rows: Sequence[LoggedPrediction]) -> Colum
     from engine.stats.drift import Column
 
     values = [(row.features or {}).get(feature.name) for row in rows]
-    return Column(feature.name, feature.kind, values)  # type: ignore[arg-type]
+    return Column(feature.name, feature.kind, values)
 
 
 def columns_of(rows: Sequence[LoggedPrediction], reference: Reference) -> list[Column]:
@@ -150,10 +150,10 @@ def _adapted(errors: Sequence[Chunk], reference: Reference, block: Mapping[str, 
     return DriftReport(verdict, text, sum(chunk[0] for chunk in errors), before, block["alpha"], (found,))
 
 
-def _plain(verdict: str, text: str, rows: int, block: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(verdict: Literal["inconclusive", "error"], text: str, rows: int, block: Mapping[str, Any]) -> dict[str, Any]:
     from engine.stats.drift import DriftReport
 
-    return DriftReport(verdict, text, rows, 0, block["alpha"]).to_json()  # type: ignore[arg-type]
+    return DriftReport(verdict, text, rows, 0, block["alpha"]).to_json()
 
 
 def _told(error: Exception) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from dashboards import queries
 
 from engine.cli.entry import run
-from engine.exporters.grafana import queries
 from engine.testing.listening import installed
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from served import ALTERED, CHANGED, ROW, TWIN, Gateway, damage_state, rewind, set_endpoint
 
-from engine.app.serving import StateTruth, serving_folder
+from engine.app.serving import StateTruth
 from engine.app.workspace import open_workspace
 from engine.serving.desired import save
 from engine.serving.prediction_log_files import read_log
@@ -194,7 +194,7 @@ def test_an_altered_model_is_not_loaded(live: Gateway) -> None:
 def test_older_records_are_refused_and_lost_ones_remembered(project: Path, serve: Serve) -> None:
     set_endpoint(project, candidate=TWIN, weight=0.5)
     workspace = open_workspace(project)
-    folder = serving_folder(workspace)
+    folder = workspace.serving
     folder.mkdir()
     save(folder / "routes.json", StateTruth(workspace).desired())  # as a gateway leaves it
     workspace.reader.close()

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 from cli_project import rows
+from dashboards import queries
 from served import PREDICT, Gateway
 
 from engine.app.controller import Controller, Options
 from engine.app.controller_metrics import serve_metrics
 from engine.app.workspace import open_workspace
 from engine.cli.entry import run
-from engine.exporters.grafana import queries
 from engine.serving.prediction_log_files import read_log
 from engine.testing.listening import Server, WebServer, alertmanager, free_port, installed, prometheus
 

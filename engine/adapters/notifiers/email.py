@@ -108,8 +108,9 @@ def _connected(scheme: str, host: str, address: str, port: int, seconds: float) 
 
 
 def _cut(connection: smtplib.SMTP) -> None:
-    with suppress(OSError, AttributeError):
-        connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+    if connection.sock is not None:
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _answered(code: int) -> TransientError | UsageError:

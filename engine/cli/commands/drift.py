@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.files import FilePath
 from engine.cli.models import model_argument
 from engine.cli.shape import Settings, group, json_option
 
@@ -25,7 +26,7 @@ def command() -> None:
     """,
 )
 @model_argument
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="A file of rows.")
+@click.option("--data", type=FilePath(), required=True, help="A file of rows.")
 @click.option("--version", type=click.IntRange(min=1), help="The release; the live one if left out.")
 @click.option("--detector", help="A detector of a drift trigger; those of the spec's triggers if left out.")
 @json_option

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from engine.cli.asking import parse_variables, paths_argument, under, variables_option
+from engine.cli.files import FilePath, refusals_told, writing
 from engine.cli.shape import F, Settings, group
 
 _DURATION = re.compile(r"[1-9][0-9]*(ms|s|m|h|d)")
@@ -27,9 +28,7 @@ def _window_option(function: F) -> F:
 
 
 def _output_option(function: F) -> F:
-    return click.option(
-        "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write files there."
-    )(function)
+    return click.option("--output", type=FilePath(file_okay=False), metavar="DIR", help="Write files there.")(function)
 
 
 @group("export", examples="engine export prometheus --output monitoring/\nengine export grafana --output monitoring/")
@@ -74,28 +73,28 @@ def prometheus(
 
     options = exporting.Options(window, lasts, interval)
     made = exporting.prometheus(settings.workspace(), under(settings, paths), parse_variables(variables), options)
-    _write(settings, made, output, exporting.RULES)
+    _write(made, output, exporting.RULES)
     return 0
 
 
 @command.command("grafana", examples="engine export grafana --output monitoring/\nengine export grafana > models.json")
 @_output_option
 @_window_option
-@click.pass_obj
-def grafana(settings: Settings, /, output: Path | None, window: str) -> int:
+def grafana(output: Path | None, window: str) -> int:
     """Write a dashboard of all models for Grafana. Needs the extra `grafana`."""
     from engine.app import exporting
 
-    _write(settings, exporting.grafana(exporting.Options(window)), output, exporting.DASHBOARD)
+    _write(exporting.grafana(exporting.Options(window)), output, exporting.DASHBOARD)
     return 0
 
 
-def _write(settings: Settings, made: Mapping[str, str], output: Path | None, shown: str) -> None:
+def _write(made: Mapping[str, str], output: Path | None, shown: str) -> None:
     if output is None:
         click.echo(made[shown], nl=False)
         return
-    folder = settings.folder / output
-    folder.mkdir(parents=True, exist_ok=True)
+    with refusals_told(output):
+        output.mkdir(parents=True, exist_ok=True)
     for name, text in made.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        with writing(output / name) as file:
+            file.write(text)
     click.echo(f"Wrote {', '.join(made)} to {output}.")

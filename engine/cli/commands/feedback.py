@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.files import FilePath
 from engine.cli.models import model_argument
 from engine.cli.shape import Settings, group, json_option
 
@@ -25,7 +26,7 @@ def command() -> None:
     """,
 )
 @model_argument
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=FilePath(exists=True, dir_okay=False))
 @click.option("--id-column", default="id", show_default=True, help="The column with the predictions' ids.")
 @click.option("--actual-column", default="actual", show_default=True, help="The column with the actual values.")
 @json_option

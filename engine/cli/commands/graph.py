@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from engine.cli.asking import make_planned, paths_argument, variables_option
+from engine.cli.files import FilePath, writing
 from engine.cli.shape import Settings, define
 from engine.errors import UsageError
 
@@ -25,9 +26,7 @@ PICTURES = ("svg", "png")
 @paths_argument
 @variables_option
 @click.option("--format", "form", type=click.Choice(["text", "mermaid", *PICTURES]), help="text if left out.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write it to a file; its ending is the format."
-)
+@click.option("--out", type=FilePath(), metavar="FILE", help="Write it to a file; its ending is the format.")
 @click.pass_obj
 def command(settings: Settings, /, paths: tuple[str, ...], form: str | None, out: Path | None, **options: Any) -> int:
     """Draw the steps of a model and what each reads, coloured by what a plan would do."""
@@ -42,7 +41,7 @@ def command(settings: Settings, /, paths: tuple[str, ...], form: str | None, out
             raise UsageError("a picture shows one model", remedy=f"Name its spec: engine graph {models[0].file} …")
         from engine.cli.picture import draw
 
-        draw(models[0], settings.folder / out, form)
+        draw(models[0], out, form)
         click.echo(f"Drawn in {out}.")
         return 0
     from engine.cli.graph_text import render_mermaid, render_text
@@ -51,7 +50,8 @@ def command(settings: Settings, /, paths: tuple[str, ...], form: str | None, out
     if out is None:
         click.echo(text)
     else:
-        (settings.folder / out).write_text(click.unstyle(text) + "\n", encoding="utf-8")
+        with writing(out) as file:
+            file.write(click.unstyle(text) + "\n")
         click.echo(f"Written to {out}.")
     return 0
 

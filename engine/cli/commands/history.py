@@ -35,10 +35,11 @@ def command(settings: Settings, /, model: str | None, limit: int, as_json: bool)
     if not runs:
         click.echo("No runs yet.")
         return 0
+    from engine.cli.details import commit_of
     from engine.cli.tables import render_table
     from engine.cli.words import elapsed, one_line, when
 
-    commits = [str((run.provenance.get("git") or {}).get("commit") or "")[:12] for run in runs]  # type: ignore[union-attr]
+    commits = [commit_of(run.provenance) for run in runs]
     rows = [
         (
             run.run_id,

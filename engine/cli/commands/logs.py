@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.files import FilePath, writing
 from engine.cli.models import model_argument
 from engine.cli.shape import Settings, define, json_option
 from engine.errors import UsageError
@@ -31,9 +32,7 @@ _SHOWN = 20
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="How many; 20, or all with --csv.")
 @click.option("--since", metavar="WHEN", help="A duration such as 1h or 7d before now, or a moment (ISO 8601).")
 @click.option("--until", metavar="WHEN", help="Likewise.")
-@click.option(
-    "--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a CSV file, oldest first."
-)
+@click.option("--csv", "csv_file", type=FilePath(dir_okay=False), help="Write a CSV file, oldest first.")
 @json_option
 @click.pass_obj
 def command(
@@ -100,15 +99,12 @@ def _write_csv(path: Path, found: Iterable[Prediction]) -> None:
 
     names = [field.name for field in fields(Prediction)]
     written = 0
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(names)
-            for written, row in enumerate(found, 1):  # noqa: B007 - the count
-                features = None if row.features is None else json.dumps(row.features, ensure_ascii=False)
-                table.writerow([features if name == "features" else getattr(row, name) for name in names])
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", remedy="Give another file.") from error
+    with writing(path) as file:
+        table = csv.writer(file)
+        table.writerow(names)
+        for written, row in enumerate(found, 1):  # noqa: B007 - the count
+            features = None if row.features is None else json.dumps(row.features, ensure_ascii=False)
+            table.writerow([features if name == "features" else getattr(row, name) for name in names])
     click.echo(f"{path}: {count(written, 'prediction')}.")
 
 

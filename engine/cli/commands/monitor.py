@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from engine.cli.files import FilePath, writing
 from engine.cli.models import model_argument
 from engine.cli.shape import Settings, define, json_option
-from engine.errors import UsageError
 
 
 @define(
@@ -21,7 +21,7 @@ from engine.errors import UsageError
 )
 @model_argument
 @click.option("--windows", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots to this file.")
+@click.option("--html", type=FilePath(dir_okay=False), help="Write a page with plots to this file.")
 @json_option
 @click.pass_obj
 def command(settings: Settings, /, model: str, windows: int, html: Path | None, as_json: bool) -> int:
@@ -36,7 +36,8 @@ def command(settings: Settings, /, model: str, windows: int, html: Path | None, 
     if html is not None:
         from engine.cli.monitoring_html import monitored_html
 
-        _write(html, monitored_html(found))
+        with writing(html) as file:
+            file.write(monitored_html(found))
     if as_json:
         import json
 
@@ -44,12 +45,3 @@ def command(settings: Settings, /, model: str, windows: int, html: Path | None, 
     else:
         click.echo(monitored_text(found))
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", remedy="Name a file in a folder of yours."
-        ) from None

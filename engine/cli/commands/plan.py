@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from engine.cli.asking import make_planned, paths_argument, planning_options
+from engine.cli.files import FilePath
 from engine.cli.shape import Settings, define
 
 CHANGES = 2  # the exit code of --detailed-exitcode when there is something to do
@@ -24,7 +25,7 @@ CHANGES = 2  # the exit code of --detailed-exitcode when there is something to d
 )
 @paths_argument
 @planning_options
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the plan, for one apply.")
+@click.option("--out", type=FilePath(), metavar="FILE", help="Save the plan, for one apply.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if there is something to do.")
@@ -41,7 +42,7 @@ def command(
     if out is not None:
         from engine.app.saved_plans import save_plan
 
-        save_plan(workspace, planned, settings.folder / out)
+        save_plan(workspace, planned, out)
     if as_json or form == "json":
         import json
 

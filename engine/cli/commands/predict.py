@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.changes import Duration
+from engine.cli.files import FilePath, writing
 from engine.cli.models import model_argument
 from engine.cli.shape import Settings, define, json_option
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from engine.app.predicting import Gateway, Traffic
 
 SHOWN = 20
-_FILE = click.Path(exists=True, path_type=Path)
+_FILE = FilePath(exists=True)
 
 
 @define(
@@ -30,7 +31,7 @@ _FILE = click.Path(exists=True, path_type=Path)
 )
 @model_argument
 @click.option("--data", "file", required=True, type=_FILE, help="CSV, Parquet or JSON lines with the model's columns.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write all predictions to a CSV file.")
+@click.option("--out", type=FilePath(dir_okay=False), help="Write all predictions to a CSV file.")
 @click.option("--batch", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Rows in one request.")
 @click.option("--for", "lasting", type=Duration(), help="Send the rows one by one for so long, and count the answers.")
 @click.option("--clients", default=4, show_default=True, type=click.IntRange(1, 256), help="With --for: at once.")
@@ -85,15 +86,12 @@ def _predict(
 
 
 def _write(out: Path, found: list[Any]) -> None:
-    """All predictions, or none: a file that is there stays whole until the new one is."""
     import csv
 
-    partial = out.with_name(f"{out.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with writing(out) as file:
         writer = csv.DictWriter(file, ["row", "prediction", "probability", "version", "id"])
         writer.writeheader()
         writer.writerows({"row": number, **each} for number, each in enumerate(found))
-    partial.replace(out)
 
 
 def _echo_table(found: list[Any]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli.shape import Settings, define
+from engine.cli.files import FilePath, refusals_told
+from engine.cli.shape import define
 
 
 @define(
@@ -18,19 +19,19 @@ from engine.cli.shape import Settings, define
     """,
 )
 @click.option("--project", is_flag=True, help="The schema of engine.yaml instead of that of specs.")
-@click.option("--write", "target", type=click.Path(path_type=Path), metavar="DIR", help="Write both schemas there.")
-@click.option("--check", "checked", type=click.Path(path_type=Path), metavar="DIR", help="Exit with 1 if those differ.")
-@click.pass_obj
-def command(settings: Settings, /, project: bool, target: Path | None, checked: Path | None) -> int:
+@click.option("--write", "target", type=FilePath(), metavar="DIR", help="Write both schemas there.")
+@click.option("--check", "checked", type=FilePath(), metavar="DIR", help="Exit with 1 if those differ.")
+def command(project: bool, target: Path | None, checked: Path | None) -> int:
     """Print or write the JSON Schema of specs, by which editors complete and check them."""
     from engine.kinds import KINDS
     from engine.spec import schema
 
     if target is not None:
-        schema.write(settings.folder / target, KINDS)
+        with refusals_told(target):
+            schema.write(target, KINDS)
         click.echo(f"Wrote {', '.join(schema.render(KINDS))} to {target}.")
     elif checked is not None:
-        stale = schema.check(settings.folder / checked, KINDS)
+        stale = schema.check(checked, KINDS)
         for name in stale:
             click.echo(f"{checked / name} is not in step with this version of engine.", err=True)
         if stale:

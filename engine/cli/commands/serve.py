@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from engine.cli.files import FilePath
 from engine.cli.shape import Settings, define
 from engine.errors import UsageError
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = FilePath(exists=True, dir_okay=False)
 
 
 @define(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.files import FilePath
 from engine.cli.shape import Settings, group, json_option
 
 
@@ -132,13 +133,13 @@ def remove_model(settings: Settings, /, model: str, auto_approve: bool) -> int:
 
 
 @command.command("backup", examples="engine state backup state-before-upgrade.db")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FilePath())
 @click.pass_obj
 def backup_state(settings: Settings, /, file: Path) -> int:
     """Copy the state, as of one moment, into a new file. To go back, put it in the place of .engine/state.db."""
     from engine.app.changing import backup
 
-    backup(settings.workspace(), settings.folder / file)
+    backup(settings.workspace(), file)
     click.echo(f"Saved in {file}.")
     return 0
 

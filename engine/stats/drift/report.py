@@ -101,9 +101,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """All findings, those of drift first. rows: of the batch; profile: the digest of what it was compared with."""
+    """All findings, those of drift first. rows: of the batch; profile: the digest of what it was compared with.
 
-    verdict: Verdict
+    `error`: a detector could not be asked.
+    """
+
+    verdict: Verdict | Literal["error"]
     text: str  # one line for people
     rows: int
     reference_rows: int
