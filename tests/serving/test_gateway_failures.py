@@ -26,7 +26,9 @@ def test_what_a_candidate_fails_the_stable_release_answers(live: Gateway) -> Non
     for wish in (RAISE, NAN, HANG, DIE, RAISE):
         answer = client.predict({**ROW, "months": wish}, {"x-routing-key": key})
         assert (answer.status, answer.json["version"], answer.json["role"]) == (200, 1, "stable")
-        gateway.effective(stable=1, candidate=MISCHIEF, weight=0.99)  # it is back after a kill
+        # It is back after a kill: asked itself, for the file that says what is in effect may be a second old.
+        gateway.wait(lambda: client.predict(headers={"x-engine-release": str(MISCHIEF)}).status == 200)
+        gateway.effective(stable=1, candidate=MISCHIEF, weight=0.99)
     assert client.predict({"months": "x"}, {"x-routing-key": key}).status == 422
     for _ in range(3):
         assert client.predict(headers={"x-routing-key": key}).json["version"] == MISCHIEF
