@@ -63,7 +63,8 @@ def test_answers_of_every_form_are_logged_under_their_ids(live: Gateway) -> None
     assert live.metric("prediction_log_dropped_total") == live.metric("prediction_log_lost_total") == 0
 
 
-def test_feedback_counts_for_whoever_predicted(live: Gateway) -> None:
+def test_feedback_counts_for_whoever_predicted(serve: Callable[..., Gateway]) -> None:
+    live = serve().ready()  # one of its own: what the metrics count is of a gateway's whole life
     set_endpoint(live.folder, candidate=TWIN, weight=0.5)
     live.effective(stable=1, candidate=TWIN, weight=0.5)
     client = live.client()
