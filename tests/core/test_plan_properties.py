@@ -81,7 +81,7 @@ def test_metadata_and_order_run_nothing(spec: Spec, data: st.DataObject) -> None
 def test_a_threshold_concerns_the_verdict_and_what_hangs_on_it(spec: Spec, percent: int) -> None:
     life = Simulation()
     life.apply(spec)
-    spec = {**spec, "validation": {"metric": "f1_score", "threshold": percent / 1000}}
+    spec = {**spec, "validation": {"metric": "f1_score", "threshold": (2 * percent + 1) / 2000}}  # in no generated spec
     plan = life.plan(spec)
     assert set(to_run(plan)) == BELOW_VALIDATE
     assert action_of(plan, "validate").reason.code is ReasonCode.SPEC_CHANGED  # type: ignore[union-attr]
