@@ -259,7 +259,7 @@ def _verdict(step: str) -> Any:
 
 
 def _now() -> str:
-    from engine.core.records import utc
+    from engine.core.canonical import utc
 
     return utc(datetime.now(timezone.utc))
 

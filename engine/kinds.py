@@ -12,7 +12,8 @@ from engine.spec.kinds import Kinds, KindTable
 
 if TYPE_CHECKING:
     from engine.core.evidence import Tally
-    from engine.core.rollout import Rollout, Strategy
+    from engine.core.rollout import Rollout
+    from engine.core.stages import Strategy
     from engine.ports import Gauge, Notifier, StepFunction
     from engine.strategies.judging import Assessment, Measurements
     from engine.triggers.decision import Decision

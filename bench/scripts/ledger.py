@@ -12,8 +12,8 @@ from pathlib import Path
 
 from engine.adapters.state import holder
 from engine.adapters.state.store import SqlStateStore
-from engine.core.canonical import canonical_json, digest
-from engine.core.records import Artifact, Attempt, AttemptStatus, Run, RunStatus, StepResult, utc
+from engine.core.canonical import canonical_json, digest, utc
+from engine.core.records import Artifact, Attempt, AttemptStatus, Run, RunStatus, StepResult
 
 folder, steps = Path(sys.argv[1]), int(sys.argv[2])
 

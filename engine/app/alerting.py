@@ -36,9 +36,9 @@ from engine.core.alerts import (
     record,
     sent,
 )
-from engine.core.canonical import digest
+from engine.core.canonical import digest, utc
 from engine.core.monitoring import WindowReport, breaches
-from engine.core.records import Lease, TriggerEvaluation, alerts_of, utc
+from engine.core.records import Lease, TriggerEvaluation, alerts_of
 from engine.errors import EngineError, LockedError, UsageError
 from engine.failpoints import failpoint
 from engine.runtime.deliver import Again, Reconciled

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from engine.app.planning import Planned
 from engine.app.signing import ModelSignatures
 from engine.app.workspace import Workspace
+from engine.core.canonical import utc
 from engine.core.graph import Graph
 from engine.core.plan import Conditional, ModelPlan, Run
-from engine.core.records import Artifact, StepResult, utc
+from engine.core.records import Artifact, StepResult
 from engine.runtime.apply import Result, Runner, Task, apply_all, close_abandoned
 from engine.runtime.carry import Kinds, Means
 from engine.runtime.events import Event

@@ -22,12 +22,12 @@ from engine.app.detecting import Detection, planned_detection
 from engine.app.documents import SpecDocument, load_specs, place_of
 from engine.app.planning import Inquiry, PlannedModel, TriggerState, stat_of, triggers_of
 from engine.app.workspace import Workspace
-from engine.core.canonical import Json, canonical_json, digest
+from engine.core.canonical import Json, canonical_json, digest, utc
 from engine.core.fingerprint import Observations
 from engine.core.graph import Graph
 from engine.core.plan import Conditional, ModelPlan, Request, Reuse, Run
 from engine.core.planner import make_plan
-from engine.core.records import Artifact, ModelState, StepResult, utc
+from engine.core.records import Artifact, ModelState, StepResult
 from engine.errors import Diagnostic, SpecError, UsageError
 from engine.ports import StatCache
 from engine.runtime.observe import World, look, source_of

@@ -19,9 +19,9 @@ from engine.app.cache import Cache, Memo
 from engine.app.children import Children
 from engine.app.documents import SpecDocument, begin_validating, load_specs, new_texts, read_texts, spec_keys
 from engine.app.workspace import PROJECT_FILE, Workspace
-from engine.core.canonical import digest
+from engine.core.canonical import digest, utc
 from engine.core.plan import ModelPlan, Plan, Request, Reuse
-from engine.core.records import Endpoint, StepResult, utc
+from engine.core.records import Endpoint, StepResult
 from engine.errors import Diagnostic, SpecError, UsageError
 from engine.runtime.packages import installed_packages
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from engine.app.signing import ModelSignatures
 from engine.app.tokens import token_file
 from engine.app.workspace import Workspace
-from engine.core.records import Artifact, Endpoint, Lineage, Release, utc
+from engine.core.canonical import utc
+from engine.core.records import Artifact, Endpoint, Lineage, Release
 from engine.core.rollout import Phase
 from engine.errors import UsageError
 from engine.serving.admission import LOOPBACK

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from engine.core.canonical import digest
+from engine.core.canonical import digest, utc
 from engine.core.monitoring import Breach, WindowReport, moment
-from engine.core.records import Aftermath, Endpoint, Run, RunStatus, TriggerEvaluation, utc
+from engine.core.records import Aftermath, Endpoint, Run, RunStatus, TriggerEvaluation
 from engine.core.rollout import Phase, Rollout
 from engine.core.verdict import Verdict
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 from blake3 import blake3
@@ -38,3 +39,8 @@ def digest_bytes(data: bytes) -> str:
 def short(value: str) -> str:
     """The first 12 hex digits of a digest, enough for a person to tell two apart."""
     return value.removeprefix("blake3:")[:12]
+
+
+def utc(moment: datetime) -> str:
+    """A moment as it is written in every record: UTC, microseconds, sorts as text."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

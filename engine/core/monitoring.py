@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, Protocol, TypeVar
 
-from engine.core.canonical import Json
-from engine.core.records import utc
+from engine.core.canonical import Json, utc
 from engine.core.verdict import Verdict
 
 FORMAT = 1

@@ -7,17 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
 from engine.core.canonical import Json
 from engine.core.verdict import Verdict
-
-
-def utc(moment: datetime) -> str:
-    """A moment as it is written in every record: UTC, microseconds, sorts as text."""
-    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 @dataclass(frozen=True)

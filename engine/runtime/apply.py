@@ -18,10 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from engine.core.canonical import utc
 from engine.core.graph import Graph
 from engine.core.plan import Conditional, ModelPlan, Request, Run
 from engine.core.planner import PlanReader, make_plan, with_attempt
-from engine.core.records import Lease, RunStatus, StepResult, utc
+from engine.core.records import Lease, RunStatus, StepResult
 from engine.core.records import Run as RunRecord
 from engine.errors import EngineError, FencedError, LockedError, StalePlanError
 from engine.failpoints import failpoint

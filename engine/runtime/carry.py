@@ -21,7 +21,8 @@ from typing import Any
 from engine.core.canonical import canonical_json, digest
 from engine.core.graph import Observed, Step
 from engine.core.records import Artifact, Endpoint, Lease, Release
-from engine.core.rollout import Strategy, start, supersede
+from engine.core.rollout import start, supersede
+from engine.core.stages import Strategy
 from engine.errors import EngineError, StalePlanError, StepCancelledError, StepError, TransientError
 from engine.failpoints import failpoint
 from engine.ports import (

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from engine.core.canonical import utc
 from engine.core.monitoring import Settings, Window, WindowReport, cut, moment
-from engine.core.records import utc
 from engine.core.verdict import Verdict
 from engine.failpoints import failpoint
 from engine.ports import DriftDetector, LoggedPrediction, MonitoringStore, PredictionReader, ReferenceStore

@@ -16,11 +16,12 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from engine.core.canonical import utc
 from engine.core.fingerprint import Fingerprint, Observations, fingerprint
 from engine.core.graph import FromStep, Graph, Step
 from engine.core.plan import ModelPlan, Reuse, Run, Wait
 from engine.core.planner import PlanReader
-from engine.core.records import Artifact, Attempt, AttemptStatus, Lease, StepResult, utc
+from engine.core.records import Artifact, Attempt, AttemptStatus, Lease, StepResult
 from engine.core.verdict import Verdict
 from engine.errors import EngineError, FencedError, StepCancelledError
 from engine.failpoints import failpoint

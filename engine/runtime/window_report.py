@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
+from engine.core.canonical import utc
 from engine.core.monitoring import (
     Check,
     FeatureQuality,
@@ -21,7 +22,6 @@ from engine.core.monitoring import (
     WindowReport,
     moment,
 )
-from engine.core.records import utc
 from engine.core.verdict import Verdict
 from engine.ports import LoggedPrediction
 from engine.runtime.reference import FeatureReference, Reference

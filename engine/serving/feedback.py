@@ -18,8 +18,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.core.canonical import utc
 from engine.core.evidence import Tally
-from engine.core.records import utc
 from engine.serving.payloads import parse
 from engine.serving.prediction_log_actuals import Actuals
 from engine.serving.prediction_log_files import LOG

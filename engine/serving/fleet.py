@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from engine.core.records import utc
+from engine.core.canonical import utc
 from engine.errors import EngineError
 from engine.serving.children import Template
 from engine.serving.counting import Keys, Part, Slot, Totals

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from engine.core.records import utc
+from engine.core.canonical import utc
 from engine.serving import prediction_log_format as form
 from engine.serving.prediction_log import NEW, OPEN, sync
 from engine.serving.prediction_log_actuals import Actuals

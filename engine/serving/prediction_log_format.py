@@ -22,7 +22,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
-from engine.core.records import utc
+from engine.core.canonical import utc
 from engine.serving.signature import Signature
 from engine.serving.wire import OPEN_INFERENCE, Request
 

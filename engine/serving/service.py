@@ -26,7 +26,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Protocol
 
-from engine.core.records import utc
+from engine.core.canonical import utc
 from engine.errors import UsageError
 from engine.serving import desired as snapshots
 from engine.serving import metrics

@@ -22,7 +22,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from engine.core.records import utc
+from engine.core.canonical import utc
 from engine.errors import IntegrityError, UsageError
 
 FILE = "tokens.json"

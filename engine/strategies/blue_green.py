@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from engine.core.rollout import Stage, Strategy
+from engine.core.stages import Stage, Strategy
 from engine.spec.fields import Seconds, StrategyBlock, empty_list
 from engine.spec.guardrails import CustomGuardrail
 from engine.strategies.analysis import Guardrails

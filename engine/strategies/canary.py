@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema, field_serializer, model_validator
 
-from engine.core.rollout import Stage, Strategy
+from engine.core.stages import Stage, Strategy
 from engine.spec import units
 from engine.spec.fields import Block as BaseBlock
 from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock, mistake, read_seconds

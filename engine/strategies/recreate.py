@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from engine.core.rollout import Strategy
+from engine.core.stages import Strategy
 from engine.spec.fields import StrategyBlock
 
 

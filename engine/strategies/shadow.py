@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from engine.core.rollout import Stage, Strategy
+from engine.core.stages import Stage, Strategy
 from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock, empty_list
 from engine.spec.guardrails import CustomGuardrail
 from engine.strategies.analysis import Limits, usual_guardrails, way

@@ -48,12 +48,11 @@ from engine.core.rollout import (
     Promote,
     Resume,
     Rollout,
-    Stage,
-    Strategy,
     follow,
     start,
     supersede,
 )
+from engine.core.stages import Stage, Strategy
 from engine.core.verdict import Verdict
 from engine.errors import FencedError, IntegrityError, LockedError, StalePlanError, StateError, UsageError
 from engine.ports import (

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from engine.core.canonical import short
-from engine.core.records import utc
+from engine.core.canonical import short, utc
 from engine.spec.fields import Seconds, TriggerBlock
 from engine.spec.units import format_duration
 from engine.triggers.decision import Decision, Due, NotDue, Unknown, spoken

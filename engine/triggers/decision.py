@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
-from engine.core.canonical import Json
-from engine.core.records import utc
+from engine.core.canonical import Json, utc
 from engine.errors import assert_never
 
 

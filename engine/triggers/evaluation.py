@@ -16,8 +16,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from engine.core.canonical import Json, digest, short
-from engine.core.records import Aftermath, TriggerEvaluation, utc
+from engine.core.canonical import Json, digest, short, utc
+from engine.core.records import Aftermath, TriggerEvaluation
 from engine.triggers.decision import Due, Held, moment, outcome_json, outcome_of, status_of
 from engine.triggers.facts import Facts, Past, Snapshot
 from engine.triggers.group import Judged

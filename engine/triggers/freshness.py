@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from engine.core.records import utc
+from engine.core.canonical import utc
 from engine.spec.fields import Seconds, TriggerBlock
 from engine.spec.units import format_duration
 from engine.triggers.decision import Decision, Due, NotDue, Unknown, spoken
-from engine.triggers.facts import Facts
+
+if TYPE_CHECKING:
+    from engine.triggers.facts import Facts
 
 AGAIN = timedelta(days=1)
 """How long after a try that brought no younger release the next one is due, if `max_age` is no shorter."""

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from engine.core.canonical import Json
-from engine.core.records import utc
+from engine.core.canonical import Json, utc
 from engine.core.verdict import Verdict
 from engine.triggers.decision import NotDue
 from engine.triggers.facts import Facts, Past, Window

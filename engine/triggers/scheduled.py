@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from engine.core.records import utc
+from engine.core.canonical import utc
 from engine.spec.fields import Seconds, TriggerBlock, ZoneName, mistake, show
 from engine.triggers.cron import CronError, parse_cron
 from engine.triggers.decision import Decision, Due, NotDue, Unknown, spoken
-from engine.triggers.facts import Facts
 from engine.triggers.wall_clock import jitter_of, next_fire
+
+if TYPE_CHECKING:
+    from engine.triggers.facts import Facts
 
 ON_TIME = timedelta(minutes=10)
 """With `catch_up: skip`, how late a time is still taken up."""

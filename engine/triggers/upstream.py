@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from engine.core.records import EventKind, utc
+from engine.core.canonical import utc
+from engine.core.records import EventKind
 from engine.spec.fields import ModelName, TriggerBlock
 from engine.triggers.decision import Decision, Due, NotDue, Unknown, spoken
-from engine.triggers.facts import Facts
+
+if TYPE_CHECKING:
+    from engine.triggers.facts import Facts
 
 
 class Block(TriggerBlock):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.core.records import EventKind
 from engine.spec.fields import StepName, TriggerBlock
 from engine.triggers.decision import Decision
-from engine.triggers.facts import Facts
 from engine.triggers.requests import requested
+
+if TYPE_CHECKING:
+    from engine.triggers.facts import Facts
 
 
 class Block(TriggerBlock):

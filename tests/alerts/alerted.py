@@ -14,7 +14,8 @@ from engine.app.alerting import Alerting
 from engine.app.monitoring import watched_document
 from engine.app.retraining import Note
 from engine.app.workspace import Workspace
-from engine.core.records import Run, RunStatus, utc
+from engine.core.canonical import utc
+from engine.core.records import Run, RunStatus
 from engine.runtime.leases import LeaseKeeper
 
 SPEC = """

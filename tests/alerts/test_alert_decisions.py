@@ -24,10 +24,12 @@ from engine.core.alerts import (
     record,
     sent,
 )
+from engine.core.canonical import utc
 from engine.core.monitoring import Breach
 from engine.core.notice_text import lines_of, title_of
-from engine.core.records import Aftermath, Endpoint, Run, RunStatus, TriggerEvaluation, utc
-from engine.core.rollout import Phase, Rollout, Stage, Strategy
+from engine.core.records import Aftermath, Endpoint, Run, RunStatus, TriggerEvaluation
+from engine.core.rollout import Phase, Rollout
+from engine.core.stages import Stage, Strategy
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 OPS = Receiver("ops", wait=10, interval=60, repeat=3600)

@@ -14,9 +14,11 @@ import pytest
 
 from engine.app.measuring import Measurements
 from engine.app.observing import ServingFolder
+from engine.core.canonical import utc
 from engine.core.evidence import Measurement, Tally
-from engine.core.records import Endpoint, utc
-from engine.core.rollout import Rollout, Stage, Strategy, start
+from engine.core.records import Endpoint
+from engine.core.rollout import Rollout, start
+from engine.core.stages import Stage, Strategy
 from engine.core.verdict import Verdict
 from engine.serving.evidence_file import EvidenceFile
 from engine.strategies.analysis import Analysis

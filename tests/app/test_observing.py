@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from engine.app.observing import STATUS, ServingFolder
-from engine.core.records import Endpoint, utc
-from engine.core.rollout import Readiness, Rollout, Stage, Strategy, start
+from engine.core.canonical import utc
+from engine.core.records import Endpoint
+from engine.core.rollout import Readiness, Rollout, start
+from engine.core.stages import Stage, Strategy
 from engine.core.verdict import Verdict
 from engine.strategies.analysis import Analysis
 

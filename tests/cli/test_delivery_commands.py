@@ -14,7 +14,7 @@ from cli_project import Call, edit
 from click.shell_completion import ShellComplete
 
 from engine.cli.program import program
-from engine.core.records import utc
+from engine.core.canonical import utc
 
 BLUE_GREEN = ("{strategy: canary, initial_traffic: 10%}", "{strategy: blue_green}")
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.canonical import utc
 from engine.core.monitoring import (
     Check,
     FeatureQuality,
@@ -19,7 +20,6 @@ from engine.core.monitoring import (
     cut,
     settings_of,
 )
-from engine.core.records import utc
 from engine.core.verdict import Verdict
 
 START = datetime(2026, 11, 24, 10, 7, tzinfo=timezone.utc)

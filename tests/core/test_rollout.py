@@ -24,8 +24,6 @@ from engine.core.rollout import (
     Readiness,
     Rollout,
     Seen,
-    Stage,
-    Strategy,
     decide,
     follow,
     start,
@@ -35,6 +33,7 @@ from engine.core.rollout import (
     wish_promote,
     wish_resume,
 )
+from engine.core.stages import Stage, Strategy
 from engine.core.verdict import Verdict
 from engine.errors import UsageError
 

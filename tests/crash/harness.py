@@ -27,7 +27,8 @@ from typing import Any
 from engine.adapters.artifacts.local import LocalArtifacts
 from engine.adapters.state.reader import SqliteStateReader
 from engine.core.audit import verify_chain
-from engine.core.records import RunStatus, utc
+from engine.core.canonical import utc
+from engine.core.records import RunStatus
 
 ENGINE = [sys.executable, "-m", "engine"]
 GONE_WITHIN = 60.0  # seconds after its engine's death within which every process must be gone

@@ -14,7 +14,8 @@ import pytest
 from engine.adapters.state.store import SqlStateStore
 from engine.core import rollout as rollouts
 from engine.core.records import Endpoint
-from engine.core.rollout import Phase, Readiness, Rollout, Seen, Stage, Strategy, start
+from engine.core.rollout import Phase, Readiness, Rollout, Seen, start
+from engine.core.stages import Stage, Strategy
 from engine.core.verdict import Verdict
 from engine.errors import LockedError, TransientError, UsageError
 from engine.ports import Registered, RegisterRequest

@@ -20,7 +20,8 @@ from served import MISCHIEF, ROW, TWIN, Client, Gateway
 from engine.app.observing import ServingFolder
 from engine.app.workspace import open_workspace
 from engine.core.records import Endpoint
-from engine.core.rollout import Phase, Rollout, Stage, Strategy, start, supersede
+from engine.core.rollout import Phase, Rollout, start, supersede
+from engine.core.stages import Stage, Strategy
 from engine.runtime.deliver import Again, Delivery
 from engine.runtime.leases import LeaseKeeper
 from engine.strategies.analysis import Analysis

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.cli.entry import run
-from engine.core.records import utc
+from engine.core.canonical import utc
 from engine.errors import IntegrityError, UsageError
 from engine.serving import tokens as tokens_module
 from engine.serving.tokens import Door, Purpose, TokenFile

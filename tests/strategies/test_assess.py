@@ -13,7 +13,8 @@ import pytest
 from engine.core import endpoint as endpoints
 from engine.core.evidence import BINS, Tally
 from engine.core.records import Endpoint
-from engine.core.rollout import Rollout, Stage, Strategy, start
+from engine.core.rollout import Rollout, start
+from engine.core.stages import Stage, Strategy
 from engine.core.verdict import Verdict
 from engine.strategies.analysis import Analysis
 from engine.strategies.assess import assess

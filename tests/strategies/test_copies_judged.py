@@ -12,21 +12,8 @@ import pytest
 from engine.core import endpoint as endpoints
 from engine.core.evidence import BINS, Tally
 from engine.core.records import Endpoint
-from engine.core.rollout import (
-    Abort,
-    Ask,
-    Decision,
-    Hold,
-    Promote,
-    Readiness,
-    Rollout,
-    Seen,
-    Stage,
-    Strategy,
-    decide,
-    follow,
-    start,
-)
+from engine.core.rollout import Abort, Ask, Decision, Hold, Promote, Readiness, Rollout, Seen, decide, follow, start
+from engine.core.stages import Stage, Strategy
 from engine.core.verdict import Verdict
 from engine.strategies.copies import GUARDRAILS, assess_copies
 from engine.strategies.judging import Assessment

@@ -20,9 +20,11 @@ import pytest
 from engine.app.cache import Cache
 from engine.app.detecting import BASE_RATE, POWER, RISK, detection_of
 from engine.core import endpoint as endpoints
+from engine.core.canonical import utc
 from engine.core.evidence import BINS, Tally
-from engine.core.records import Endpoint, utc
-from engine.core.rollout import Rollout, Stage, Strategy, start
+from engine.core.records import Endpoint
+from engine.core.rollout import Rollout, start
+from engine.core.stages import Stage, Strategy
 from engine.core.verdict import Verdict
 from engine.strategies.analysis import Analysis
 from engine.strategies.assess import assess

@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 
 from engine.core import endpoint as endpoints
+from engine.core.canonical import utc
 from engine.core.evidence import BINS, Tally
-from engine.core.records import Endpoint, utc
-from engine.core.rollout import Rollout, Stage, Strategy, start
+from engine.core.records import Endpoint
+from engine.core.rollout import Rollout, start
+from engine.core.stages import Stage, Strategy
 from engine.core.verdict import Verdict
 from engine.serving.counting import Keys, Part, Slot, Totals
 from engine.serving.routing import hash_of, place_of

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.cli.reasons import delivery_text
-from engine.core.rollout import Stage, Strategy
+from engine.core.stages import Stage, Strategy
 from engine.kinds import KINDS, STRATEGIES
 
 

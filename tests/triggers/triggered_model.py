@@ -8,7 +8,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from engine import kinds
-from engine.core.records import Aftermath, Event, EventKind, TriggerEvaluation, utc
+from engine.core.canonical import utc
+from engine.core.records import Aftermath, Event, EventKind, TriggerEvaluation
 from engine.core.verdict import Verdict
 from engine.spec.binding import Binder
 from engine.spec.yaml_tree import parse_tree

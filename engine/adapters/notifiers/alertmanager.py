@@ -14,8 +14,8 @@ from typing import Any
 from engine.adapters.notifiers.webhook import accept
 from engine.adapters.outgoing import Post, persistently, send
 from engine.core.alerts import AlertRecord, Notice
+from engine.core.canonical import utc
 from engine.core.monitoring import moment
-from engine.core.records import utc
 
 _PATH = "/api/v2/alerts"
 _MISSED = 4  # so many repeats may fail before an alert is taken for over

@@ -38,7 +38,8 @@ from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
     from engine.core.alerts import AlertRecord, Told
-    from engine.core.rollout import Rollout, Strategy
+    from engine.core.rollout import Rollout
+    from engine.core.stages import Strategy
 
 SCHEMA_HEAD = "0004"
 """The schema revision that this version reads and writes."""
@@ -420,7 +421,8 @@ def strategy_json(strategy: Strategy) -> dict[str, Json]:
 def rollout_of(row: Row) -> Rollout:
     """The rollout of a row with the columns of `_ROLLOUT`."""
     # Not at the top: a plan imports this module and has no use for rollouts.
-    from engine.core.rollout import Phase, Rollout, Stage, Strategy
+    from engine.core.rollout import Phase, Rollout
+    from engine.core.stages import Stage, Strategy
 
     model, number, candidate, base, text, phase, stage, first, since, started, changed, began, passed, reason = row
     stored = json.loads(text)

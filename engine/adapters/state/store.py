@@ -30,7 +30,7 @@ from engine.adapters.state.queries import (
 )
 from engine.adapters.state.transaction import Transaction
 from engine.core.alerts import KEPT_RECORDS, AlertRecord, Told
-from engine.core.canonical import Json
+from engine.core.canonical import Json, utc
 from engine.core.records import (
     Aftermath,
     Attempt,
@@ -44,7 +44,6 @@ from engine.core.records import (
     StepResult,
     TriggerEvaluation,
     alerts_of,
-    utc,
 )
 from engine.errors import (
     EngineError,
