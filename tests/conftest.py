@@ -23,7 +23,7 @@ settings.load_profile("soak" if os.environ.get("ENGINE_SOAK") == "1" else "quick
 
 
 # Folders whose tests start many processes of the engine.
-WARM = {"alerts", "app", "cli", "contracts", "crash", "registry", "serving"}
+WARM = {"alerts", "app", "cli", "contracts", "crash", "evidence", "registry", "serving"}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.app.planning import Planned
@@ -145,6 +146,7 @@ def _means(
     from engine import kinds
     from engine.adapters.executors.processes import finished_before
     from engine.adapters.sources.data import DataSources
+    from engine.adapters.versioning.dvc import record
     from engine.spec.references import list_references
 
     source = DataSources(stats)
@@ -169,6 +171,7 @@ def _means(
         lineage=workspace.store.lineage().lineage,
         actor=actor,
         sign_model=ModelSignatures(workspace).sign,
+        record_version=partial(record, workspace.root),
         killed=killed,
     )
 

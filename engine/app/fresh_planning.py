@@ -112,6 +112,10 @@ class _Fresh:
     def look(self, spec: SpecDocument, kept: Mapping[str, StepResult] = {}) -> tuple[Graph, World]:
         """The graph of a spec, and what there is to observe for it; of data what a step saw, if that is kept."""
         graph = build_graph(spec.document)
+        if spec.document.get("versioning"):
+            from engine.adapters.versioning.dvc import refuse_without_repository
+
+            refuse_without_repository(self._workspace.root)
         root, packages = self._workspace.root, self._inquiry.packages
         source = self._sources
         if "snapshot" in kept:

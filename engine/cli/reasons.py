@@ -116,7 +116,15 @@ def _data(reason: Reason, document: Document) -> str:
     source = document()["data"]["source"]
     if isinstance(source, Mapping):
         return "data changed: the query's result"
+    if str(source).startswith("dvc:"):
+        return f"data changed: {source}, {_md5(reason.before)} → {_md5(reason.after)}"
     return f"data changed: {source}" if source else "data changed"
+
+
+def _md5(identity: Any) -> str:
+    """`md5 e5ebd4c0`, of what DVC tracks."""
+    kind, _, digest = str(identity).partition(":")
+    return f"{kind} {digest[:8]}" if kind == "md5" else "other data"
 
 
 def _environment(reason: Reason, _document: Document) -> str:

@@ -44,6 +44,7 @@ from engine.ports import (
 from engine.runtime.observe import World, contents_of, source_of
 from engine.runtime.walk import Finished, Work
 from engine.steps.register import Candidate, read_evidence, request_of
+from engine.steps.snapshot import SEEN
 
 CLOUD_VARIABLES = ("AWS_", "GOOGLE_", "AZURE_")
 STORED = "stored"  # folder of records: which outputs of a finished step are in the store already
@@ -81,6 +82,7 @@ class Means:
     lineage: str
     actor: str
     sign_model: Callable[[Artifact], None]
+    record_version: Callable[[Release, Mapping[str, tuple[Artifact, Path]]], object]  # for `versioning` in a spec
     killed: threading.Event  # set when the user wants everything to end at once
 
 
@@ -178,7 +180,15 @@ class Carrier:
             raise
         failpoint("step.worked")
         self._refuse_changed_code(work)
+        self._refuse_other_data(work, outcome)
         return self._store(work, outcome)
+
+    def _refuse_other_data(self, work: Work, outcome: StepOutcome) -> None:
+        """Fetched data that is not the data of its fingerprint must not be kept, where the source can tell."""
+        seen = outcome.facts.get(SEEN) if work.step.kind == "snapshot" else None
+        if seen is not None and seen != self._subject.world.observations.contents["data"]:
+            shutil.rmtree(work.folder, ignore_errors=True)
+            raise StalePlanError("the data changed while it was read", remedy="Nothing was recorded. Apply again.")
 
     def _refuse_changed_code(self, work: Work) -> None:
         """A result of code that is not the code of its fingerprint must not be kept."""
@@ -234,6 +244,9 @@ class Carrier:
                 evidence=self._evidence(work, registered.run_id),
             )
             means.releases.add_release(work.lease, release)
+        if self._subject.document.get("versioning"):
+            paths = self._inputs(work)
+            means.record_version(release, {role: (work.inputs[role], paths[role]) for role in paths})
         _clear(work.folder)
         text = canonical_json({"key": key, "model": model, "version": release.version})
         _outputs(work)["release"].write_text(text + "\n", encoding="utf-8")

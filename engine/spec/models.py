@@ -41,9 +41,10 @@ from engine.spec.monitoring import DEFAULT_ROWS, Kpi, Labels, MetricWatch, Quali
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SCHEMES = ("https", "http", "s3", "gs")
-_SOURCES = "Write a path in the project, a URL (https, s3, gs), sklearn:NAME, or {sql: …, url: …}."
+_SOURCES = "Write a path in the project, a URL (https, s3, gs), dvc:PATH, sklearn:NAME, or {sql: …, url: …}."
 _LONGEST_SOURCE = 2_000
-_LATER = {"dvc": "DVC", "feast": "Feast"}
+_LATER = {"feast": "Feast"}
+_REVISION = r"[A-Za-z0-9_][A-Za-z0-9_.\-/~^]{0,199}"  # never an option of git
 
 
 def _source(value: Any) -> str:
@@ -52,9 +53,12 @@ def _source(value: Any) -> str:
     if len(value) > _LONGEST_SOURCE:
         raise mistake(f"a data source of {len(value)} characters", f"Write at most {_LONGEST_SOURCE}.")
     scheme, colon, rest = value.partition(":")
-    if scheme in _LATER or value.endswith(".dvc"):
-        name = _LATER.get(scheme, "DVC")
-        raise mistake(f"{name} sources are not supported yet", "Name the data itself: a path or a URL.")
+    if scheme in _LATER:
+        raise mistake(f"{_LATER[scheme]} sources are not supported yet", "Name the data itself: a path or a URL.")
+    if scheme == "dvc" and colon:
+        return _tracked(rest)
+    if value.endswith(".dvc"):
+        raise mistake(f"{show(value)} is DVC's record of data", f"Write dvc:{value.removesuffix('.dvc')}.")
     if scheme == "sklearn" and colon:
         return _dataset(rest)
     if "://" in value:
@@ -72,6 +76,15 @@ def _dataset(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise mistake(f"{show(name)} is not a data set of scikit-learn", "Write it like sklearn:breast_cancer.")
     return f"sklearn:{name}"
+
+
+def _tracked(rest: str) -> str:
+    path, at, revision = rest.partition("@")
+    if path.endswith(".dvc"):
+        raise mistake(f"{show(path)} is DVC's record of data", f"Write dvc:{path.removesuffix('.dvc')}.")
+    if at and not re.fullmatch(_REVISION, revision):
+        raise mistake(f"{show(revision)} is not a revision of git", "Write it like dvc:data/train.csv@v1.0.")
+    return f"dvc:{check_path(path)}{at}{revision}"
 
 
 def _url(value: str, scheme: str) -> str:
@@ -108,7 +121,12 @@ Source = Annotated[
             {
                 "type": "string",
                 "pattern": r"^(?![/~]|\s).+$",
-                "examples": ["data/churn.csv", "s3://bucket/churn/", "sklearn:breast_cancer"],
+                "examples": [
+                    "data/churn.csv",
+                    "s3://bucket/churn/",
+                    "dvc:data/churn.csv@v1.0",
+                    "sklearn:breast_cancer",
+                ],
             }
         ),
         Tag("text"),
@@ -193,7 +211,8 @@ class Data(Block):
     not_yet: ClassVar[frozenset[str]] = frozenset({"expect"})
 
     source: Source | None = None
-    """A path, glob, directory, URL, sklearn:NAME or {sql, url}; data/<name>.csv or .parquet if left out."""
+    """A path, glob, directory, URL, dvc:PATH@REVISION, sklearn:NAME or {sql, url}; data/<name>.csv or .parquet if left
+    out."""
     format: Literal["csv", "parquet", "jsonl"] | None = None
     """The format of the files; by their ending if left out."""
     target: Column = "target"
@@ -399,6 +418,9 @@ class ModelSpec(Block):
     """Who answers for it. Changing it runs nothing."""
     labels: dict[Text, str] = Field(default_factory=dict)
     """Free labels. Changing them runs nothing."""
+    versioning: Literal["dvc"] | None = None
+    """dvc: every release is also recorded in versions/<name>/*.dvc, and its files in DVC's cache. Changing it runs
+    nothing."""
     data: Data = Field(default_factory=Data)
     """Where the data comes from and what its columns are for."""
     steps: list[UserStep] = Field(default_factory=empty_list)

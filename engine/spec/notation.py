@@ -35,7 +35,7 @@ _NAMED: tuple[tuple[Any, str], ...] = (
     (fields.HttpUrl, "URL"),
     (fields.Persistence, "windows, like `2 of 3`"),
     (fields.Budget, "budget, like `3 per week`"),
-    (models.Source, "path, URL, `sklearn:NAME`, or a [query](#a-query)"),
+    (models.Source, "path, URL, `dvc:PATH`, `sklearn:NAME`, or a [query](#a-query)"),
     (models.Values, "list of values, or a range `{low, high, log}`"),
 )
 _PLAIN = {str: "text", int: "integer", float: "number", bool: "`true` or `false`", Any: "anything", dict: "mapping"}

@@ -11,7 +11,10 @@ from engine.core.canonical import Json
 
 DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz")
 
-_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://|sklearn:|\$\{", re.IGNORECASE)
+SEEN = "seen"
+"""The fact under which a worker says what identified the content that it fetched, where it can tell."""
+
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://|sklearn:|dvc:|\$\{", re.IGNORECASE)
 
 
 def is_local(source: Json) -> bool:

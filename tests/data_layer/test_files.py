@@ -142,7 +142,7 @@ def test_data_kept_by_dvc_is_pointed_out(project: Path) -> None:
     (project / "data/sales.csv.dvc").write_text("outs: []")
     with pytest.raises(UsageError) as caught:
         DataSources().observe("data/sales.csv", project, FileStatCache(None))
-    assert "dvc pull" in caught.value.remedy
+    assert "write dvc:" in caught.value.remedy
 
 
 def test_a_dangling_link_is_not_a_file(project: Path) -> None:

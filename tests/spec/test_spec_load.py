@@ -205,7 +205,7 @@ def test_a_schedule_of_days_and_weekdays_is_a_warning(load: Load) -> None:
         ("data: {source: htps://a/b.csv}", 'Did you mean "https"?'),
         ("data: {source: /etc/passwd}", "is not inside the project"),
         ("data: {source: a/../../b}", "leads out of the project"),
-        ("data: {source: data.csv.dvc}", "DVC sources are not supported yet"),
+        ("data: {source: data.csv.dvc}", "Write dvc:data.csv."),
         ("data: {source: 'feast:view'}", "Feast sources are not supported yet"),
         ("data: {source: {sql: s, url: 'postgresql://me:secret@db/x'}}", "has a password in it"),
         ("training: {run: python train.py | tee log}", "There is no shell"),

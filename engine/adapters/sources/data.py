@@ -37,6 +37,10 @@ class DataSources:
         """
         if is_local(source):
             return files.observe(_place(source, project), project, cache)
+        if isinstance(source, str) and source.startswith("dvc:"):
+            from engine.adapters.sources import dvc
+
+            return dvc.track(source, project).identity
         from engine.adapters.sources import remote
 
         return remote.observe(source)

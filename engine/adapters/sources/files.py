@@ -196,7 +196,7 @@ def _hint(source: str, project: Path) -> str:
     from difflib import get_close_matches
 
     if Path(project, f"{source}.dvc").is_file():
-        return f" {source}.dvc is there: fetch the data with `dvc pull`."
+        return f" {source}.dvc is there: write dvc:{source}, and the data is fetched."
     there = sorted(_walk(os.fspath(project)))
     close = get_close_matches(os.path.normpath(source), there, n=1)
     if close:

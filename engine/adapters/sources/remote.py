@@ -1,4 +1,4 @@
-"""Data that lies elsewhere: URLs, databases, scikit-learn's own data sets.
+"""Data that lies elsewhere: URLs, databases, what DVC tracks, scikit-learn's own data sets.
 
 `observe` asks for what identifies the content (ETag, checksum, or size and time of change) and never reads it;
 `run` is the worker's step that fetches it, streamed, into the output `data`. Secrets are resolved only there.
@@ -16,7 +16,7 @@ from engine.adapters.sources.urls import ANSWER_WITHIN, find, shown
 from engine.core.canonical import Json, digest
 from engine.errors import UsageError
 from engine.ports import StepContext, StepOutcome
-from engine.steps.snapshot import DATA_SUFFIXES, is_local
+from engine.steps.snapshot import DATA_SUFFIXES, SEEN, is_local
 
 _REFERENCE = re.compile(r"\$\{(?:env|file):[^{}]+\}")
 
@@ -41,6 +41,8 @@ def run(context: StepContext) -> StepOutcome:
     if place.startswith("sklearn:"):
         rows = write_dataset(dataset_name(place), _file_in(target, f"{dataset_name(place)}.parquet"))
         return StepOutcome({"rows": rows}, f"{rows:,} rows from scikit-learn")
+    if place.startswith("dvc:"):
+        return _fetch_tracked(place, context, target)
     size = _copy_files(place, context, target) if is_local(place) else _fetch_files(place, context, target)
     return StepOutcome({"bytes": size}, f"{size:,} bytes fetched")
 
@@ -57,6 +59,19 @@ def _fetch_query(context: StepContext, target: Path) -> int:
         scratch=context.scratch,
         progress=context.progress,
     )
+
+
+def _fetch_tracked(source: str, context: StepContext, target: Path) -> StepOutcome:
+    from engine.adapters.sources import dvc
+
+    def placed(name: str, several: bool) -> Path:
+        return target / name if several else _file_in(target, name)
+
+    found = dvc.fetch(source, context.project, placed)
+    tracked = found.tracked
+    at = f" at {tracked.revision} ({tracked.commit[:8]})" if tracked.revision else ""
+    facts = {"bytes": found.size, "dvc": found.facts(), SEEN: tracked.identity}
+    return StepOutcome(facts, f"{found.size:,} bytes, md5 {tracked.md5[:8]}{at}, from DVC's {found.origin}")
 
 
 def _fetch_files(url: str, context: StepContext, target: Path) -> int:

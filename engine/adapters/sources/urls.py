@@ -42,7 +42,7 @@ class RemoteFiles:
 
     def fetch(self, info: Mapping[str, Any], local: Path) -> None:
         """Copy one of them to a path."""
-        _translated(self.url, lambda: self.system.get_file(info["name"], str(local)))
+        translated(self.url, lambda: self.system.get_file(info["name"], str(local)))
 
 
 def find(url: str, *, wait: float = ANSWER_WITHIN, patient: bool = False) -> RemoteFiles:
@@ -86,12 +86,17 @@ def _listed(found: Mapping[str, Mapping[str, Any]], base: str, url: str) -> list
     return files
 
 
-def _file_system(url: str, timeout: float | None) -> tuple[Any, str]:
+def open_files(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """The file system of a URL, opened with further options, and the path there."""
+    return _file_system(url, None, options)
+
+
+def _file_system(url: str, timeout: float | None, options: Mapping[str, Any] = {}) -> tuple[Any, str]:
     import fsspec
 
     scheme = urlsplit(url).scheme
     try:
-        system, path = fsspec.url_to_fs(url, **_options(scheme, timeout))
+        system, path = fsspec.url_to_fs(url, **{**_options(scheme, timeout), **options})
     except ImportError:
         extra = _EXTRAS.get(scheme)
         remedy = f"Install it: pip install 'engine[{extra}]'" if extra else "Use https, s3 or gs."
@@ -136,7 +141,7 @@ def _within(seconds: float, url: str, ask: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            answers.append(_translated(url, ask))
+            answers.append(translated(url, ask))
         except EngineError as error:
             errors.append(error)
 
@@ -151,7 +156,7 @@ def _within(seconds: float, url: str, ask: Callable[[], T]) -> T:
     return answers[0]
 
 
-def _translated(url: str, act: Callable[[], T]) -> T:
+def translated(url: str, act: Callable[[], T]) -> T:
     """The result of an action on a remote file, its failures as errors of ours that show no secret."""
     try:
         return act()

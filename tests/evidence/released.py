@@ -1,0 +1,53 @@
+"""What the tests of this folder share: a project whose data DVC tracks, with two releases of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracked_data import TrackedData, git, rows
+
+from engine.cli.entry import run
+
+SPEC = """\
+model_spec:
+  name: churn
+  description: Who leaves within a month.
+  owner: growth
+  versioning: dvc
+  data: {source: "dvc:data/churn.csv@v1", target: churned, positive: "yes", id: customer}
+  training: {estimator: sklearn.linear_model.LogisticRegression, params: {C: 1.0}}
+  validation: {metric: accuracy, threshold: 0.6}
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Outcome]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def make_releases(folder: Path) -> None:
+    """A project in `folder/project` with releases 1 and 2, of the data at v1 and at v2."""
+    project = folder / "project"
+    (project / "specs").mkdir(parents=True)
+    (project / "engine.yaml").write_text("")
+    (project / ".gitignore").write_text("lineage.jsonl\n")
+    data = TrackedData(project, folder / "remote")
+    data.begin()
+    data.track("data/churn.csv", rows(300, 0), "v1")
+    data.track("data/churn.csv", rows(360, 1), "v2")
+    spec = project / "specs/churn.yaml"
+    for revision in ("v1", "v2"):
+        spec.write_text(SPEC.replace("@v1", f"@{revision}"))
+        git(project, "add", "--all")
+        git(project, "commit", "--quiet", "-m", f"data at {revision}")
+        assert run(["--chdir", str(project), "apply", "--auto-approve"]) == 0
