@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -267,19 +267,15 @@ def _unchanged(watched: Iterable[tuple[str, list[int] | None]]) -> bool:
 
 
 def _plan_of(payload: Mapping[str, Any], serial: int) -> ModelPlan:
-    actions = tuple(Reuse(step, _stands(step, summary)) for step, summary in payload["actions"])
+    actions = tuple(_stands(step, summary) for step, summary in payload["actions"])
     endpoint = Endpoint(**payload["endpoint"]) if payload["endpoint"] else None
     return ModelPlan(payload["name"], payload["spec_digest"], serial, actions, endpoint=endpoint)
 
 
-def _stands(step: str, summary: str) -> StepResult:
-    """A result of which only the summary is known; the constructor of a frozen dataclass takes five times as long."""
-    result = StepResult.__new__(StepResult)
-    result.__dict__.update(_BLANK, step=step, summary=summary)
-    return result
-
-
-_BLANK = StepResult("", "", {}, {}).__dict__
+@lru_cache(maxsize=4096)
+def _stands(step: str, summary: str) -> Reuse:
+    """A result of which only the summary is known. Many models have the same."""
+    return Reuse(step, StepResult(step, "", {}, {}, summary=summary))
 
 
 def triggers_of(payload: Mapping[str, Any]) -> tuple[TriggerState, ...]:

@@ -26,10 +26,10 @@ _COLORS = {"=": None, "~": "yellow", "+": "green", "?": "cyan", "!": "red"}
 
 def render_plan(planned: Planned) -> str:
     """The whole text, without a line break at its end."""
-    models = list(planned.models.values())
-    alone = len(models) == 1
-    quiet = [] if alone else [model for model in models if _is_quiet(model.plan)]
-    loud = [model for model in models if model not in quiet]
+    alone = len(planned.models) == 1
+    quiet, loud = [], []
+    for model in planned.models.values():
+        (quiet if _is_quiet(model.plan) and not alone else loud).append(model)
     blocks = ["\n".join(_model(model)) for model in loud]
     if quiet:
         blocks.append(_quiet(quiet))
