@@ -48,6 +48,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "abort": "Send a model's candidate away.",
     },
     "Upkeep": {
+        "policy": "List the project's policies, or test them.",
         "fmt": "Lay specs out in the standard way.",
         "export": "Write rules for Prometheus, a dashboard for Grafana.",
         "token": "Make, list and revoke tokens of the gateway.",

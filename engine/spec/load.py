@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 from pydantic import ValidationError
@@ -26,6 +26,9 @@ from engine.spec.project import Project
 from engine.spec.references import check_references, replace_variables
 from engine.spec.wiring import Wiring, wire
 from engine.spec.yaml_tree import Node, Place, parse_tree
+
+if TYPE_CHECKING:
+    from engine.spec.policies import Policy
 
 _MOST_SHOWN = 100
 _MOST_PRUNED = 8
@@ -74,13 +77,39 @@ def load_spec(
     document, warnings = _resolve(merged, kinds, exists, mistakes)
     if mistakes:
         raise SpecError(_relevant(mistakes))
+    places = {_pointer(path): node.place for path, node in merged.walk()}
+    refused, said = _judged(document, places, file, project.policies_of(environment), environment, kinds)
+    if refused:
+        raise SpecError(refused)
+    warnings += said
     return LoadedSpec(
         document,
         spec_digest(document),
         tuple(sorted(warnings)),
-        {_pointer(path): node.place for path, node in merged.walk()},
+        places,
         file,
         frozenset(used),
+    )
+
+
+def _judged(
+    document: Mapping[str, Any],
+    places: Mapping[str, Place],
+    file: str,
+    policies: Sequence[Policy],
+    environment: str | None,
+    kinds: Kinds,
+) -> tuple[list[Diagnostic], list[Diagnostic]]:
+    """What the policies about specs refuse, and what they only say."""
+    counting = [policy for policy in policies if not policy.at_deploy]
+    if not counting:
+        return [], []
+    from engine.spec.policies import facts_of, judge, placed
+
+    findings = judge(counting, facts_of(document, environment, kinds.gates))
+    return (
+        [placed(each, places, file) for each in findings if not each.policy.warns],
+        [placed(each, places, file) for each in findings if each.policy.warns],
     )
 
 

@@ -1,4 +1,4 @@
-"""`engine.yaml`, the project's own file: defaults, models, environments, stores and webhooks.
+"""`engine.yaml`, the project's own file: defaults, models, environments, stores, webhooks and policies.
 
 Its model_spec-shaped parts are layers of every spec; they are checked as part of the spec that they end up in.
 Stores are URLs or paths, and may hold `${env:NAME}` and `${file:PATH}`, which are resolved where they are used.
@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from engine.errors import Diagnostic, SpecError, UsageError
 from engine.spec.references import is_reference, malformed_references, replace_variables
 from engine.spec.yaml_tree import Node, parse_tree
+
+if TYPE_CHECKING:
+    from engine.spec.policies import Policy
 
 STORES: Mapping[str, str] = {
     "state": "The state, as a SQLAlchemy URL: SQLite or PostgreSQL. `.engine/state.db` if left out.",
@@ -22,8 +26,7 @@ STORES: Mapping[str, str] = {
 WEBHOOKS: Mapping[str, str] = {
     "secret": "What deliveries to `/hooks/NAME` are signed with, as `${env:NAME}` or `${file:PATH}`.",
 }
-_TOP = ("defaults", "models", "environments", "stores", "webhooks")
-_LATER = ("policies",)
+_TOP = ("defaults", "models", "environments", "stores", "webhooks", "policies")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Environment:
     models: Mapping[str, Node] = field(default_factory=dict)
     stores: Mapping[str, Node] = field(default_factory=dict)
     webhooks: Mapping[str, Node] = field(default_factory=dict)
+    policies: tuple[Policy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Project:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     stores: Mapping[str, Node] = field(default_factory=dict)
     webhooks: Mapping[str, Node] = field(default_factory=dict)
+    policies: tuple[Policy, ...] = ()
 
     def below(self, model: str) -> list[Node]:
         """The layers under the spec of a model, lowest first."""
@@ -89,6 +94,15 @@ class Project:
         nodes = {**self.webhooks, **(self.environment(environment).webhooks if environment else {})}
         return {name: str(node.value) for name, node in nodes.items()}
 
+    def policies_of(self, environment: str | None) -> tuple[Policy, ...]:
+        """The rules that count; raises UsageError for an unknown environment."""
+        own = self.environment(environment).policies if environment else ()
+        if not own:
+            return self.policies
+        from engine.spec.policies import overlaid
+
+        return overlaid(self.policies, own)
+
 
 def load_project(text: bytes | None, file: str = "engine.yaml") -> Project:
     """Read engine.yaml (None or an empty file: there is none). Raises SpecError with every mistake found."""
@@ -114,10 +128,7 @@ class _ProjectReader:
         self.mistakes = mistakes
 
     def project(self, root: Node) -> Project:
-        for key in _LATER:
-            if key in root.fields:
-                self._say(root.fields[key], f"{key} is not supported yet", "Remove it; a later version will honour it.")
-        self._keys(root, (*_TOP, *_LATER), "engine.yaml")
+        self._keys(root, _TOP, "engine.yaml")
         fields = root.fields
         return Project(
             self._layer(fields.get("defaults"), "defaults"),
@@ -128,15 +139,17 @@ class _ProjectReader:
             },
             self._stores(fields.get("stores"), "stores"),
             self._webhooks(fields.get("webhooks"), "webhooks"),
+            self._policies(fields.get("policies"), "policies"),
         )
 
     def _environment(self, node: Node, where: str) -> Environment:
-        self._keys(node, ("overrides", "models", "stores", "webhooks"), where)
+        self._keys(node, ("overrides", "models", "stores", "webhooks", "policies"), where)
         return Environment(
             self._layer(node.fields.get("overrides"), f"{where}.overrides"),
             self._layers(node.fields.get("models"), f"{where}.models"),
             self._stores(node.fields.get("stores"), f"{where}.stores"),
             self._webhooks(node.fields.get("webhooks"), f"{where}.webhooks"),
+            self._policies(node.fields.get("policies"), f"{where}.policies"),
         )
 
     def _layer(self, node: Node | None, where: str) -> Node | None:
@@ -193,6 +206,15 @@ class _ProjectReader:
                     value=True,
                 )
         return found
+
+    def _policies(self, node: Node | None, where: str) -> tuple[Policy, ...]:
+        if node is None or node.value is None:
+            return ()
+        from engine.spec.policies import read_policies
+
+        found, mistakes = read_policies(node, where)
+        self.mistakes += mistakes
+        return tuple(found)
 
     def _mapping(self, node: Node | None, where: str) -> dict[str, Node]:
         return dict(node.fields) if node is not None and self._is_mapping(node, where) else {}

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import yaml
 from pydantic import BaseModel
 
-from engine.spec import models, monitoring
+from engine.spec import models, monitoring, policies
 from engine.spec.binding import GroupOptions
 from engine.spec.descriptions import describe
 from engine.spec.diagnostics import blocks_in
@@ -26,6 +26,7 @@ from engine.spec.load import load_spec
 from engine.spec.metrics import METRICS
 from engine.spec.notation import default_text, type_text
 from engine.spec.project import STORES, Project
+from engine.spec.rules import FUNCTIONS
 from engine.spec.schema import project_schema
 from engine.spec.wiring import BUILT_IN_OUTPUTS
 
@@ -45,6 +46,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "guardrail": CustomGuardrail,
     "trigger group": GroupOptions,
     "every trigger": TriggerBlock,
+    "policies": policies.PolicyBlock,
 }
 _LINKS: Mapping[type[BaseModel], str] = {
     models.Data: "[mapping](#data)",
@@ -88,6 +90,12 @@ def _tables(kinds: Kinds) -> dict[str, str]:
         "metrics": _metrics(),
         "outputs": _outputs(),
         "project": _project(kinds),
+        "facts": "\n".join(
+            ["| | |", "|---|---|", *(f"| `{name}` | {about} |" for name, about in policies.ABOUT.items())]
+        ),
+        "functions": "\n".join(
+            ["| | |", "|---|---|", *(f"| `{name}` | {about} |" for name, about in FUNCTIONS.items())]
+        ),
         "stores": "\n".join(
             ["| store | |", "|---|---|", *(f"| `{name}` | {about} |" for name, about in STORES.items())]
         ),
@@ -171,6 +179,11 @@ def _metrics() -> str:
         names = (", ".join(f"`{name}`" for name in group) for group in (metric.averages, metric.aliases))
         rows.append(_row(f"`{metric.name}`", title, metric.better, metric.range_text, tasks, *names))
     return "\n".join(rows)
+
+
+def _named(title: str, about: Mapping[str, str]) -> str:
+    head = f"| {title} | |" if title else "| | |"
+    return "\n".join([head, "|---|---|", *(f"| `{name}` | {text} |" for name, text in about.items())])
 
 
 def _outputs() -> str:

@@ -17,6 +17,7 @@ from engine.spec.binding import GroupOptions
 from engine.spec.descriptions import describe
 from engine.spec.kinds import Kinds
 from engine.spec.models import ModelSpec
+from engine.spec.policies import PolicyBlock
 from engine.spec.project import STORES, WEBHOOKS
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -84,6 +85,8 @@ def project_schema(kinds: Kinds) -> dict[str, Any]:
         },
         "additionalProperties": False,
     }
+    _block("Policy", PolicyBlock, definitions)
+    rules = {"type": "array", "items": {"$ref": "#/definitions/Policy"}}
     environment = {
         "type": "object",
         "properties": {
@@ -91,13 +94,14 @@ def project_schema(kinds: Kinds) -> dict[str, Any]:
             "models": layers | {"description": "Over the spec of one model, by its name."},
             "stores": stores,
             "webhooks": webhooks,
+            "policies": rules | {"description": "Further rules; one takes the place of the project's of that name."},
         },
         "additionalProperties": False,
     }
     return {
         "$schema": _DIALECT,
         "title": "engine.yaml",
-        "description": "The project: defaults, models, environments, stores and webhooks.",
+        "description": "The project: defaults, models, environments, stores, webhooks and policies.",
         "type": "object",
         "properties": {
             "defaults": layer | {"description": "Under every spec."},
@@ -109,6 +113,7 @@ def project_schema(kinds: Kinds) -> dict[str, Any]:
             },
             "stores": stores,
             "webhooks": webhooks,
+            "policies": rules | {"description": "Rules that every spec and every deployment must keep."},
         },
         "additionalProperties": False,
         "definitions": definitions,

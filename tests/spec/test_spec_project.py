@@ -80,7 +80,7 @@ def test_a_mistake_of_the_project_is_located_there(mistakes: Mistakes) -> None:
     ("text", "line", "said"),
     [
         ("default: {}\n", 1, 'Did you mean "defaults"?'),
-        ("policies: {}\n", 1, "policies is not supported yet"),
+        ("policies: {}\n", 1, "policies must be a list"),
         ("defaults: {dat: {}}\n", 1, 'Did you mean "data"?'),
         ("defaults: {name: x}\n", 1, "cannot set a model's name"),
         ("stores: {stat: x}\n", 1, 'Did you mean "state"?'),
