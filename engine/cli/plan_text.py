@@ -27,7 +27,8 @@ _COLORS = {"=": None, "~": "yellow", "+": "green", "?": "cyan", "!": "red"}
 def render_plan(planned: Planned) -> str:
     """The whole text, without a line break at its end."""
     alone = len(planned.models) == 1
-    quiet, loud = [], []
+    quiet: list[PlannedModel] = []
+    loud: list[PlannedModel] = []
     for model in planned.models.values():
         (quiet if _is_quiet(model.plan) and not alone else loud).append(model)
     blocks = ["\n".join(_model(model)) for model in loud]
