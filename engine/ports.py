@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from engine.core.canonical import Json
 from engine.core.evidence import Measurement, Tally
@@ -357,11 +357,22 @@ class PlanStore(Protocol):
 # ── artifacts, sources, registry ─────────────────────────────────────────────────────────────────────────────
 
 
+class Hashed(NamedTuple):
+    """A file's digest and what the file looked like then: bytes, nanoseconds."""
+
+    digest: str
+    size: int
+    mtime: int
+    inode: int
+
+
 class ArtifactStore(Protocol):
     """Content-addressed storage."""
 
-    def put(self, path: Path, name: str | None = None, *, move: bool = False) -> Artifact:
+    def put(self, path: Path, name: str | None = None, *, move: bool = False, known: Hashed | None = None) -> Artifact:
         """Store a file or a folder (as a tree), durably. The same content is stored once.
+
+        `known` says what the file held when it was hashed: while it is that file, it need not be read again.
 
         `move` lets the store take the files themselves instead of copying them. They may stay where they are,
         read-only, until the caller removes them: the call can be made again after a crash.

@@ -111,6 +111,37 @@ def test_storing_by_link_does_not_cost_another_hash(
     assert sources.observe(source, project, FileStatCache(project / ".engine/cache.db")) == before
 
 
+def test_a_large_file_is_stored_by_the_digest_it_was_seen_with_while_it_is_that_file(
+    project: Path, store: LocalArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    monkeypatch.setattr(objects, "COPY_UP_TO", -1)
+    monkeypatch.setattr(objects, "cloned", lambda path, target: False)
+    path = project / "data/churn.csv"
+    os.utime(path, (1e9, 1e9))
+    cache = FileStatCache(None)
+    seen = DataSources(cache).observe("data/churn.csv", project, cache)
+    known = cache.known(path)
+    assert known is not None
+    assert known.digest == seen
+
+    marked = known._replace(digest=digest_bytes(b"it was not read"))
+    assert store.put(path, known=marked).digest == marked.digest
+
+    other = project / "data/other.csv"  # as long and as old, put in its place at the last moment
+    other.write_bytes(path.read_bytes()[::-1])
+    os.utime(other, (1e9, 1e9))
+    other.replace(path)
+    assert store.put(path, known=known).digest == digest_bytes(path.read_bytes()) != seen
+    assert cache.known(path) is None
+
+    DataSources(cache).observe("data/churn.csv", project, cache)
+    path.write_bytes(path.read_bytes()[::-1])  # as long, and as old
+    os.utime(path, (1e9, 1e9))
+    assert cache.known(path) is None, "its time of change tells"
+
+
 @pytest.mark.parametrize(
     ("source", "message", "remedy"),
     [

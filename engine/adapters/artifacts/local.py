@@ -21,6 +21,7 @@ from engine.adapters.artifacts.objects import Objects
 from engine.adapters.artifacts.views import Views
 from engine.core.records import Artifact
 from engine.errors import IntegrityError, UsageError
+from engine.ports import Hashed
 
 
 class LocalArtifacts:
@@ -31,8 +32,10 @@ class LocalArtifacts:
         self._objects = Objects(root)
         self._views = Views(self._objects)
 
-    def put(self, path: Path, name: str | None = None, *, move: bool = False) -> Artifact:
+    def put(self, path: Path, name: str | None = None, *, move: bool = False, known: Hashed | None = None) -> Artifact:
         """Store a file or a folder (as a tree), durably; a folder's empty subfolders are left out.
+
+        `known` says what the file held when it was hashed: a large one is not read again while it is that file.
 
         With `move`, files become the objects themselves, by link: they stay where they are, read-only, until the
         caller removes them, so that a crash in between loses nothing and the same call can be made again.
@@ -45,7 +48,7 @@ class LocalArtifacts:
                 return self._put_files(dict(walk(path)), name, move=move)
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{path} is neither a file nor a folder")
-            digest, size = self._objects.store(path, move=move)
+            digest, size = self._objects.store(path, move=move, known=known)
             self._views.present(digest, name)
             return Artifact(digest, size, name)
 

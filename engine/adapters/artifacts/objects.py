@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.adapters.artifacts import manifest
 from engine.adapters.artifacts.content import digest_blocks, digest_file
@@ -20,6 +21,9 @@ from engine.adapters.durable import make_durable_folder, sync
 from engine.core.canonical import digest_bytes, short
 from engine.errors import EngineError, IntegrityError
 from engine.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from engine.ports import Hashed
 
 COPY_UP_TO = 256 << 20  # bytes; larger files are linked
 RACY = 2_000_000_000  # nanoseconds within which a coarse clock may hide a change
@@ -38,10 +42,13 @@ class Objects:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def store(self, path: Path, *, move: bool) -> tuple[str, int]:
-        """Store one regular file; returns its digest and its size in bytes."""
+    def store(self, path: Path, *, move: bool, known: Hashed | None = None) -> tuple[str, int]:
+        """Store one regular file; returns its digest and its size in bytes.
+
+        `known` is the file as it was hashed, if that is certain: a link to that file need not be read.
+        """
         with self.temporary() as temporary:
-            digest, own = self._bring(path, temporary, move=move)
+            digest, own = self._bring(path, temporary, move=move, known=known)
             size = temporary.stat().st_size
             if self.is_object(temporary, digest):  # this file was linked before, and is sound as it is
                 temporary.unlink()
@@ -60,7 +67,7 @@ class Objects:
                 self._adopt(temporary, digest, own=True)
         return digest
 
-    def _bring(self, path: Path, temporary: Path, *, move: bool) -> tuple[str, bool]:
+    def _bring(self, path: Path, temporary: Path, *, move: bool, known: Hashed | None) -> tuple[str, bool]:
         """Make `temporary` the content of `path`. Returns its digest, and whether the file may become read-only."""
         before = path.stat()
         # A file with another name as well is not the caller's alone to give away.
@@ -70,7 +77,7 @@ class Objects:
             return digest_file(temporary), True
         if given or (before.st_size > COPY_UP_TO and linked(path.resolve(), temporary)):
             failpoint("artifacts.write")
-            digest = digest_file(temporary)
+            digest = _digest_if_same(known, temporary.stat()) or digest_file(temporary)
             after = path.stat()
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise EngineError(
@@ -273,6 +280,15 @@ class Objects:
 
 def _signature(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+def _digest_if_same(known: Hashed | None, status: os.stat_result) -> str | None:
+    """What a file held when it was hashed, if this is the same file and nobody has written to it since.
+
+    Its ctime is no sign: a link changes it.
+    """
+    same = known is not None and known[1:] == (status.st_size, status.st_mtime_ns, status.st_ino)
+    return known.digest if known is not None and same else None
 
 
 def _in_use(temporary: Path) -> bool:

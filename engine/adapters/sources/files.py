@@ -61,7 +61,7 @@ def snapshot(source: Json, project: Path, store: ArtifactStore, cache: FileStatC
     """
     files = locate(source, project)
     before = {relative: found for relative, path in files.items() if (found := cache.seen(path)) is not None}
-    artifact = _store(files, source, store)
+    artifact = _store(files, source, store, cache)
     for path in files.values():
         cache.stored(path)
     if observe(source, project, cache) == seen:
@@ -78,11 +78,13 @@ def snapshot(source: Json, project: Path, store: ArtifactStore, cache: FileStatC
         return _store(earlier, source, store)
 
 
-def _store(files: Mapping[str, Path], source: Json, store: ArtifactStore) -> Artifact:
+def _store(
+    files: Mapping[str, Path], source: Json, store: ArtifactStore, cache: FileStatCache | None = None
+) -> Artifact:
     if len(files) > 1:
         return store.put_tree(files, _tree_name(str(source)))
     path = next(iter(files.values()))
-    return store.put(path, path.name)
+    return store.put(path, path.name, known=None if cache is None else cache.known(path))
 
 
 def _start(path: Path, seen: Seen, folder: Path) -> Path:

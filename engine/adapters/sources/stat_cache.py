@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.adapters.artifacts.content import digest_file, digest_start
+from engine.ports import Hashed
 
 RACY = 2_000_000_000  # nanoseconds
 
@@ -62,6 +63,29 @@ class FileStatCache:
             self.load()
         key = path if path.startswith("/") else os.path.abspath(path)  # noqa: PTH100 - strings, for speed
         status = os.stat(key)  # noqa: PTH116
+        certain = self._certain(key, status)
+        if certain is not None:
+            return certain
+        hashed = time.time_ns()
+        digest = digest_file(key)
+        after = os.stat(key)  # noqa: PTH116
+        if not _same(after, status):  # it is being written
+            if after.st_ino != status.st_ino or after.st_size < status.st_size:
+                return digest  # true for now, not worth keeping
+            digest = digest_start(key, status.st_size)  # what it was if it only grows, which a snapshot then finds
+        self._note(key, status, digest, hashed)
+        return digest
+
+    def known(self, path: Path) -> Hashed | None:
+        """The file as it was hashed, if it is certain that it is that still. Raises OSError."""
+        if not self._loaded:
+            self.load()
+        key = os.path.abspath(path)  # noqa: PTH100
+        status = os.stat(key)  # noqa: PTH116
+        digest = self._certain(key, status)
+        return None if digest is None else Hashed(digest, status.st_size, status.st_mtime_ns, status.st_ino)
+
+    def _certain(self, key: str, status: os.stat_result) -> str | None:
         known = self._known.get(key)
         if (
             known is not None
@@ -72,15 +96,7 @@ class FileStatCache:
             and known.mtime < known.hashed - RACY
         ):
             return known.digest
-        hashed = time.time_ns()
-        digest = digest_file(key)
-        after = os.stat(key)  # noqa: PTH116
-        if not _same(after, status):  # it is being written
-            if after.st_ino != status.st_ino or after.st_size < status.st_size:
-                return digest  # true for now, not worth keeping
-            digest = digest_start(key, status.st_size)  # what it was if it only grows, which a snapshot then finds
-        self._note(key, status, digest, hashed)
-        return digest
+        return None
 
     def seen(self, path: Path) -> Seen | None:
         """How long a file was, and its digest, when it was hashed last; None if that is not known."""
