@@ -49,7 +49,7 @@ def apply(
     """
     jobs = jobs or os.cpu_count() or 1
     tasks = [_task(planned, name) for name, model in planned.models.items() if model.plan.changes]
-    with _runner(workspace, tell=tell, stop=stop, on_kill=on_kill, lock_timeout=lock_timeout, jobs=jobs) as runner:
+    with runner_of(workspace, tell=tell, stop=stop, on_kill=on_kill, lock_timeout=lock_timeout, jobs=jobs) as runner:
         runner = replace(runner, clock=clock, means=replace(runner.means, clock=clock))
         if because:
             runner = replace(runner, provenance={**runner.provenance, "because": because})
@@ -79,17 +79,19 @@ def _idle(planned: Planned, name: str) -> Result:
 
 
 @contextmanager
-def _runner(
+def runner_of(
     workspace: Workspace,
     tell: Callable[[Event], None],
     stop: threading.Event,
-    on_kill: Callable[[Callable[[], None]], None],
-    lock_timeout: float,
-    jobs: int,
+    on_kill: Callable[[Callable[[], None]], None] = lambda _: None,
+    lock_timeout: float = 0.0,
+    jobs: int = 1,
 ) -> Iterator[Runner]:
+    """The surroundings of runs in a workspace, until they are closed."""
     from engine.adapters.executors.processes import ProcessExecutor
     from engine.adapters.sources.stat_cache import FileStatCache
     from engine.adapters.state import holder
+    from engine.app.openlineage import telling
     from engine.runtime.environment import provenance
     from engine.runtime.leases import LeaseKeeper
 
@@ -126,7 +128,7 @@ def _runner(
             leases=leases,
             home=workspace.home,
             provenance=provenance(workspace.root),
-            tell=_one_at_a_time(tell),
+            tell=telling(workspace, _one_at_a_time(tell)),
             stop=stop,
             history=store,
             prefetch=prefetch,

@@ -242,12 +242,25 @@ def _lineage(workspace: Workspace, release: Release, runs: Iterable[Run]) -> dic
     wanted = set(artifacts.values()) | {release.artifact.digest}
     found: dict[str, StepResult] = {}
     for run in runs:
-        for result in workspace.reader.steps_of(run.run_id)[0]:
-            if wanted & {artifact.digest for artifact in result.outputs.values()}:
+        for result in workspace.reader.steps_of(run.run_id)[0]:  # newest first, so that what a step read comes after it
+            itself = result.step == "register" and result.facts.get("version") == release.version
+            if itself or wanted & {artifact.digest for artifact in result.outputs.values()}:
                 found.setdefault(result.step, result)
+                wanted |= _contents_read(run, found[result.step])
         if wanted <= {artifact.digest for result in found.values() for artifact in result.outputs.values()}:
             break
     return found
+
+
+def _contents_read(run: Run, result: StepResult) -> set[str]:
+    """The digests of what a step read of other steps: also of those whose outputs no release carries."""
+    from engine.core.graph import FromStep
+    from engine.steps.lifecycle import build_graph
+
+    step = build_graph(run.document).by_name.get(result.step)
+    inputs: Mapping[str, Any] = result.components.get("inputs") or {}
+    sources = step.inputs.items() if step is not None else ()
+    return {str(inputs[role]) for role, source in sources if isinstance(source, FromStep) and role in inputs}
 
 
 def _concerns(event: AuditEvent, version: int) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PROJECT_FILE = "engine.yaml"
 HOME = ".engine"
-_DEFAULT_STORES: Mapping[str, str | None] = {"state": None, "artifacts": None, "mlflow": None, "registry": None}
+DEFAULT_STORES: Mapping[str, str | None] = dict.fromkeys(("state", "artifacts", "mlflow", "registry", "openlineage"))
 
 
 def open_workspace(start: Path, environment: str | None = None) -> Workspace:
@@ -72,11 +72,11 @@ class Workspace:
     def stores(self) -> Mapping[str, str | None]:
         """The addresses that `engine.yaml` gives, references resolved. Raises SpecError for a file with mistakes."""
         if self.project_text is None:
-            return _DEFAULT_STORES
+            return DEFAULT_STORES
         from engine.app.documents import project_stores
 
         stores = project_stores(self)
-        return {name: self.resolve(stores[name]) if stores.get(name) else None for name in _DEFAULT_STORES}
+        return {name: self.resolve(stores[name]) if stores.get(name) else None for name in DEFAULT_STORES}
 
     def resolve(self, text: str) -> str:
         """A text with its secret references replaced by their values. Raises UsageError for one that is not there."""

@@ -6,7 +6,7 @@ steps between, and is paler. The same graph gives the same SVG, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,20 @@ HEAD, FOOT = 0.55, 0.5  # for the title and the legend
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What is drawn: names in an order, arrows between them, the kind of each.
+
+    `colors` gives each kind a fill, a border and a word for the legend.
+    """
+
+    title: str
+    names: Sequence[str]
+    links: Sequence[tuple[str, str]]
+    kinds: Mapping[str, str]
+    colors: Mapping[str, tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
 class _Box:
     """A step: its middle and its width."""
 
@@ -38,23 +52,33 @@ class _Box:
     layer: int
 
 
-def draw(model: PlannedModel, path: Path, form: str) -> None:
+def picture_of(model: PlannedModel) -> Picture:
+    """A model's graph in the colours of its plan."""
+    return Picture(
+        model.plan.name,
+        [step.name for step in model.graph.steps],
+        [(start, end) for start, end, _ in edges(model.graph.steps)],
+        {action.step: kind_of(action) for action in model.plan.actions},
+        COLORS,
+    )
+
+
+def draw(picture: Picture, path: Path, form: str) -> None:
     """Write the picture, `svg` or `png`. Raises UsageError for a place that cannot be written."""
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "engine", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure = _figure(model)
+        figure = _figure(picture)
         with refusals_told(path):
             figure.savefig(path, format=form, dpi=160, metadata={"Date": None} if form == "svg" else None)
 
 
-def _figure(model: PlannedModel) -> Any:
+def _figure(picture: Picture) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    links = [(start, end) for start, end, _ in edges(model.graph.steps)]
-    boxes = _boxes([step.name for step in model.graph.steps], links)
-    bends = {(start, end): _bend(boxes[start], boxes[end]) for start, end in links}
+    boxes = _boxes(list(picture.names), list(picture.links))
+    bends = {(start, end): _bend(boxes[start], boxes[end]) for start, end in picture.links}
     top = max([box.y for box in boxes.values()] + [boxes[s].y + bend for (s, _), bend in bends.items()]) + BOX_HEIGHT
     bottom = min(box.y for box in boxes.values()) - BOX_HEIGHT
     right = max(max(box.x + box.width / 2 for box in boxes.values()) + MARGIN, 4.0)
@@ -67,11 +91,11 @@ def _figure(model: PlannedModel) -> Any:
     axes.axis("off")
     for (start, end), bend in bends.items():
         _arrow(axes, boxes[start], boxes[end], bend)
-    kinds = {action.step: kind_of(action) for action in model.plan.actions}
+    kinds, colors = picture.kinds, picture.colors
     for name, box in boxes.items():
-        _step(axes, name, box, kinds.get(name, "reuse"))
-    axes.text(MARGIN, top + HEAD / 2, model.plan.name, fontsize=13, fontweight="bold", va="center", color=INK)
-    _legend(axes, [kind for kind in COLORS if kind in kinds.values()], bottom - FOOT / 2)
+        _step(axes, name, box, colors[kinds.get(name, "reuse")])
+    axes.text(MARGIN, top + HEAD / 2, picture.title, fontsize=13, fontweight="bold", va="center", color=INK)
+    _legend(axes, [colors[kind] for kind in colors if kind in kinds.values()], bottom - FOOT / 2)
     return figure
 
 
@@ -123,10 +147,10 @@ def _arrow(axes: Any, start: _Box, end: _Box, bend: float) -> None:
     )
 
 
-def _step(axes: Any, name: str, box: _Box, kind: str) -> None:
+def _step(axes: Any, name: str, box: _Box, color: tuple[str, str, str]) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    fill, border, _ = COLORS[kind]
+    fill, border, _ = color
     corner = (box.x - box.width / 2 + 0.08, box.y - BOX_HEIGHT / 2 + 0.08)
     shape = FancyBboxPatch(
         corner,
@@ -142,12 +166,11 @@ def _step(axes: Any, name: str, box: _Box, kind: str) -> None:
     axes.text(box.x, box.y - 0.01, name, ha="center", va="center", fontsize=10, color="#222222", zorder=3)
 
 
-def _legend(axes: Any, kinds: list[str], y: float) -> None:
+def _legend(axes: Any, colors: list[tuple[str, str, str]], y: float) -> None:
     from matplotlib.patches import Rectangle
 
     x = MARGIN
-    for kind in kinds:
-        fill, border, text = COLORS[kind]
+    for fill, border, text in colors:
         axes.add_patch(Rectangle((x, y - 0.07), 0.14, 0.14, facecolor=fill, edgecolor=border, linewidth=1))
         axes.text(x + 0.22, y, text, va="center", fontsize=8.5, color=INK)
         x += 0.55 + 0.075 * len(text)

@@ -24,6 +24,9 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Look closer": {
         "history": "List runs, newest first.",
         "show": "Show a run, or a release with its whole lineage.",
+        "diff": "Show what differs between two releases.",
+        "reproduce": "Make a release again from its record, and compare.",
+        "card": "Write the model card of a release.",
         "graph": "Draw the steps of a model.",
         "audit": "List the audit log, or verify its chain.",
         "doctor": "Check this installation and project.",

@@ -22,6 +22,7 @@ STORES: Mapping[str, str] = {
     "artifacts": "The folder of step outputs, by their content. `.engine/artifacts` if left out.",
     "mlflow": "MLflow's tracking server, as its URL. A SQLite file, `.engine/mlflow.db`, if left out.",
     "registry": "MLflow's model registry, as its URL. That of the tracking server if left out.",
+    "openlineage": "Where OpenLineage events of every run go: a file of JSON lines, or an http or https URL.",
 }
 WEBHOOKS: Mapping[str, str] = {
     "secret": "What deliveries to `/hooks/NAME` are signed with, as `${env:NAME}` or `${file:PATH}`.",

@@ -12,15 +12,17 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from engine.core.canonical import Json, canonical_json, digest
 from engine.core.records import Artifact
+from engine.core.release_record import slices_in
 from engine.errors import StepError
 from engine.ports import RegisterRequest
+from engine.steps import card
+from engine.steps.snapshot import source_text
 
 REPORTS = ("training", "evaluation", "schema", "profile")
 FILES: Mapping[str, str] = {  # role → path in the tracking run
@@ -67,6 +69,8 @@ class Evidence:
     digests: Mapping[str, str]
     reports: Mapping[str, Mapping[str, Any]]
     meta: Mapping[str, Any]  # of the model
+    verdict: Mapping[str, Any] | None = None
+    pictures: Mapping[str, bytes] = field(default_factory=dict)  # of the evaluation, by file name
 
 
 def read_evidence(paths: Mapping[str, Path], artifacts: Mapping[str, Artifact]) -> Evidence:
@@ -74,12 +78,15 @@ def read_evidence(paths: Mapping[str, Path], artifacts: Mapping[str, Artifact]) 
     digests = {role: artifact.digest for role, artifact in artifacts.items()}
     reports = {role: _json(paths[role]) for role in REPORTS if role in paths}
     meta = paths["model"] / "meta.json"
-    return Evidence(paths, digests, reports, _json(meta) if meta.is_file() else {})
+    verdict = _json(paths["verdict"]) if "verdict" in paths else None
+    pictures = card.pictures_in(paths.get("figures"))
+    return Evidence(paths, digests, reports, _json(meta) if meta.is_file() else {}, verdict, pictures)
 
 
 def request_of(candidate: Candidate, evidence: Evidence, experiment: str | None = None) -> RegisterRequest:
     """The request for this candidate. The experiment is called like the model unless it is named."""
     document = candidate.document
+    found = card_of(candidate, evidence)
     return RegisterRequest(
         model=document["name"],
         experiment=experiment or document["name"],
@@ -91,9 +98,31 @@ def request_of(candidate: Candidate, evidence: Evidence, experiment: str | None 
         tags=tags_of(candidate, evidence),
         datasets=datasets_of(document, evidence),
         files={FILES[role]: path for role, path in evidence.paths.items() if role in FILES},
-        texts={"spec.json": canonical_json(document) + "\n"},
+        texts={
+            "spec.json": canonical_json(document) + "\n",
+            "card.md": card.markdown(found),
+            "card.html": card.html(found),
+        },
         requirements=requirements_of(evidence.meta, candidate.packages),
         input_example=evidence.paths.get("holdout"),
+    )
+
+
+def card_of(candidate: Candidate, evidence: Evidence) -> card.Card:
+    """The model card of a candidate, as it is known before its version is."""
+    git: Mapping[str, Any] = candidate.provenance.get("git") or {}
+    return card.card_of(
+        card.Subject(
+            document=candidate.document,
+            reports=evidence.reports,
+            verdict=evidence.verdict,
+            run_id=candidate.run_id,
+            commit=str(git.get("commit") or ""),
+            clean=not git.get("dirty") if git else None,
+            digests=evidence.digests,
+            slices=slices_in(evidence.reports.get("evaluation"), evidence.verdict),
+            figures=evidence.pictures,
+        )
     )
 
 
@@ -114,8 +143,8 @@ def metrics_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
     """The finite metrics and the ends of their intervals: `f1_score`, `f1_score_low`, `f1_score_high`."""
     found: dict[str, float] = {}
     for name, entry in (evaluation.get("metrics") or {}).items():
-        for suffix, field in (("", "value"), ("_low", "low"), ("_high", "high")):
-            value = entry.get(field)
+        for suffix, part in (("", "value"), ("_low", "low"), ("_high", "high")):
+            value = entry.get(part)
             if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
                 found[f"{name}{suffix}"] = float(value)
     return found
@@ -177,19 +206,6 @@ def datasets_of(document: Mapping[str, Any], evidence: Evidence) -> list[dict[st
             }
         )
     return found
-
-
-def source_text(source: Json) -> str:
-    """A data source for people: URLs without user, password and query; references to secrets as they stand."""
-    if source is None:
-        return ""
-    if isinstance(source, Mapping):
-        return canonical_json({name: source_text(value) for name, value in source.items()})
-    text = str(source)
-    parts = urlsplit(text)
-    if "://" not in text or "${" in text:
-        return text
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def requirements_of(meta: Mapping[str, Any], installed: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from engine.core.canonical import Json
+from engine.core.canonical import Json, canonical_json
 
 DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz")
 
@@ -25,3 +25,18 @@ def is_local(source: Json) -> bool:
     if isinstance(source, Mapping):
         return "default" in source
     return isinstance(source, str) and not _ELSEWHERE.match(source)
+
+
+def source_text(source: Json) -> str:
+    """A data source for people: URLs without user, password and query; references to secrets as they stand."""
+    if source is None:
+        return ""
+    if isinstance(source, Mapping):
+        return canonical_json({name: source_text(value) for name, value in source.items()})
+    from urllib.parse import urlsplit, urlunsplit
+
+    text = str(source)
+    parts = urlsplit(text)
+    if "://" not in text or "${" in text:
+        return text
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

@@ -39,7 +39,7 @@ def make_releases(folder: Path) -> None:
     """A project in `folder/project` with releases 1 and 2, of the data at v1 and at v2."""
     project = folder / "project"
     (project / "specs").mkdir(parents=True)
-    (project / "engine.yaml").write_text("")
+    (project / "engine.yaml").write_text("stores: {openlineage: lineage.jsonl}\n")
     (project / ".gitignore").write_text("lineage.jsonl\n")
     data = TrackedData(project, folder / "remote")
     data.begin()

@@ -39,9 +39,9 @@ def command(settings: Settings, /, paths: tuple[str, ...], form: str | None, out
             raise UsageError(f"a {form} picture wants a file", remedy=f"Add --out graph.{form}")
         if len(models) > 1:
             raise UsageError("a picture shows one model", remedy=f"Name its spec: engine graph {models[0].file} …")
-        from engine.cli.picture import draw
+        from engine.cli.picture import draw, picture_of
 
-        draw(models[0], out, form)
+        draw(picture_of(models[0]), out, form)
         click.echo(f"Drawn in {out}.")
         return 0
     from engine.cli.graph_text import render_mermaid, render_text

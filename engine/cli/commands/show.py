@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.files import FilePath
 from engine.cli.shape import Settings, define, json_option
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.app.inspecting import ReleaseDetail, RunDetail
+    from engine.app.workspace import Workspace
 
 
 @define(
     "show",
     examples="""
     engine show customer_churn              # its stable release, else its last run
-    engine show customer_churn@2            # release 2 with its whole lineage
+    engine show customer_churn@2            # release 2: its data, code, metrics, verdicts, when it served
+    engine show customer_churn@2 --lineage  # all that it was made of, step by step
+    engine show customer_churn@2 --lineage --out lineage.svg
     engine show 20261123T0438               # a run, by the beginning of its id
     engine show 20261123T0438 --log train   # what a step printed
     """,
 )
 @click.argument("what", metavar="RUN|MODEL|MODEL@VERSION")
 @click.option("--log", "step", metavar="STEP", help="Print the log of this step of a run.")
+@click.option("--lineage", is_flag=True, help="All that a release was made of; with --json its whole record.")
+@click.option("--out", type=FilePath(), metavar="FILE", help="With --lineage: draw it, as .svg or .png.")
 @json_option
 @click.pass_obj
-def command(settings: Settings, /, what: str, step: str | None, as_json: bool) -> int:
+def command(settings: Settings, /, what: str, step: str | None, lineage: bool, out: Path | None, as_json: bool) -> int:
     """Show a run, or a release with its lineage: data, code, environment, metrics, verdicts, when it served."""
     from engine.app.inspecting import ReleaseDetail, find
 
     workspace = settings.workspace()
+    if lineage:
+        return _show_lineage(workspace, what, out, as_json)
+    if out is not None:
+        raise UsageError("--out draws a lineage", remedy="Add --lineage.")
     found = find(workspace, what)
     if step is not None:
         _print_log(found, step)
@@ -44,6 +55,30 @@ def command(settings: Settings, /, what: str, step: str | None, as_json: bool) -
 
         shown = release_text(found) if isinstance(found, ReleaseDetail) else run_text(found, workspace)
         click.echo(shown)
+    return 0
+
+
+def _show_lineage(workspace: Workspace, what: str, out: Path | None, as_json: bool) -> int:
+    from engine.app.lineage import find_release, record_of
+
+    record = record_of(workspace, find_release(workspace, what))
+    if out is not None:
+        from engine.cli.lineage_picture import lineage_picture
+        from engine.cli.picture import draw
+
+        form = out.suffix.removeprefix(".")
+        if form not in ("svg", "png"):
+            raise UsageError(f"{out.name} names no format of a picture", remedy="Name it .svg or .png.")
+        draw(lineage_picture(record), out, form)
+        click.echo(f"Drawn in {out}.", err=as_json)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(record, ensure_ascii=False, indent=2))
+    elif out is None:
+        from engine.cli.lineage_text import lineage_text
+
+        click.echo(lineage_text(record))
     return 0
 
 

@@ -1,0 +1,36 @@
+"""Model cards: made from the record, logged to MLflow, safe to show."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from released import Call
+
+from engine.steps.card import Subject, card_of, html, markdown
+
+
+def test_a_card_tells_all_and_is_logged(made: Path, call: Call, tmp_path: Path) -> None:
+    text = call(made, "card", "churn@2").out
+    for head in ("Model", "Data", "Training", "Metrics", "Verdict", "Drift reference", "Limits", "History"):
+        assert f"\n## {head}\n" in text
+    for told in ("Who leaves within a month", "dvc:data/churn.csv@v2", "| accuracy | 0.875 |", "churn@1", "72 rows"):
+        assert told in text
+    assert "Written" in call(made, "card", "churn", "--out", str(tmp_path / "card.html")).out
+    page = (tmp_path / "card.html").read_text()
+    assert page.count("data:image/png;base64,") == 4 and "<script" not in page
+    with sqlite3.connect(made / ".engine/mlflow.db") as database:
+        [[place], *_] = database.execute("SELECT artifact_uri FROM runs ORDER BY start_time DESC").fetchall()
+    logged = Path(place.removeprefix("file://"))
+    assert (logged / "card.md").read_text().startswith("# Model card: churn\n")
+    assert "data:image/png" in (logged / "card.html").read_text()
+
+
+def test_texts_from_outside_are_only_text() -> None:
+    evil = "<script>alert(1)</script> | [x](javascript:y)\n# head"
+    document = {"name": "m", "description": evil, "labels": {evil: evil}, "data": {"source": evil}}
+    card = card_of(Subject(document, {"profile": {"columns": {evil: {"kind": evil, "values": {evil: 1}}}}}, None))
+    page, text = html(card), markdown(card)
+    assert "<script>" not in page and "<script>" not in text
+    assert "\n# head" not in text and "[x](" not in text
+    assert "No slices were measured" in text and "Fairness between groups was not judged" in text
