@@ -56,6 +56,9 @@ EXTRAS = (
     Extra("gcs", "data from gs://", ("gcsfs",)),
     Extra("postgres", "a state in PostgreSQL", ("psycopg",)),
     Extra("boosters", "XGBoost and LightGBM", ("xgboost", "lightgbm")),
+    Extra("openlineage", "OpenLineage events of runs", ("openlineage-python",)),
+    Extra("signing", "signed evidence", ("model-signing", "pyopenssl")),
+    Extra("sbom", "bills of materials", ("cyclonedx-python-lib",)),
 )
 LITTLE_SPACE = 1_000_000_000  # bytes
 

@@ -6,7 +6,7 @@ records for the command line to render. Raises UsageError for what is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -279,6 +279,37 @@ class AuditFindings:
     problems: Sequence[str]
     count: int
     head: str
+
+
+def export_audit(workspace: Workspace, form: str, write: Callable[[str], object], after: int = 0) -> int:
+    """Write the audit events beyond number `after`, oldest first, as `jsonl` or `csv`; how many.
+
+    JSON lines hold every field as it is hashed, so that the chain can be checked from them. In CSV details are JSON.
+    """
+    import csv
+    import io
+
+    from engine.core.canonical import canonical_json
+
+    events = workspace.reader.audit(after)
+    if form == "jsonl":
+        for event in events:
+            write(canonical_json(dict(vars(event))) + "\n")
+        return len(events)
+    names = ("sequence", "at", "actor", "event", "subject", "details", "previous_hash", "hash")
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(names)
+    for event in events:
+        values = {**vars(event), "details": canonical_json(event.details)}
+        rows.writerow([_cell(values[name]) for name in names])
+    write(text.getvalue())
+    return len(events)
+
+
+def _cell(value: object) -> object:
+    """A value that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
 def verify_audit(workspace: Workspace, kept: str | None = None) -> AuditFindings:

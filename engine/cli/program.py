@@ -27,8 +27,10 @@ COMMANDS: dict[str, dict[str, str]] = {
         "diff": "Show what differs between two releases.",
         "reproduce": "Make a release again from its record, and compare.",
         "card": "Write the model card of a release.",
+        "evidence": "Write a release's signed evidence into a folder.",
+        "verify": "Check that evidence is as it was signed.",
         "graph": "Draw the steps of a model.",
-        "audit": "List the audit log, or verify its chain.",
+        "audit": "List, verify or export the audit log.",
         "doctor": "Check this installation and project.",
     },
     "Delivery": {

@@ -1,15 +1,18 @@
-"""`engine audit list|verify`."""
+"""`engine audit list|verify|export`."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from engine.cli.files import FilePath, writing
 from engine.cli.shape import Settings, group, json_option
 
 
-@group("audit", examples="engine audit list\nengine audit verify")
+@group("audit", examples="engine audit list\nengine audit verify\nengine audit export --out audit.csv")
 def command() -> None:
-    """List the audit log, or verify its chain."""
+    """List the audit log, verify its chain, or export it."""
 
 
 @command.command("list", examples="engine audit list\nengine audit list --after 100 --json")
@@ -68,6 +71,28 @@ def verify(settings: Settings, /, head: str | None, as_json: bool) -> int:
             f"{click.style('Intact:', fg='green')} {findings.count} events. Head: {findings.count}:{findings.head}"
         )
     return 1 if findings.problems else 0
+
+
+@command.command(
+    "export", examples="engine audit export > audit.jsonl\nengine audit export --after 100 --out audit.csv"
+)
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Only events beyond number N.")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), help="jsonl, or what FILE ends in.")
+@click.option("--out", type=FilePath(), metavar="FILE", help="Write it to a file.")
+@click.pass_obj
+def export(settings: Settings, /, after: int, form: str | None, out: Path | None) -> int:
+    """Write the audit log as JSON lines or CSV. JSON lines hold all that the hashes cover."""
+    from engine.app.inspecting import export_audit
+
+    form = form or ("csv" if out is not None and out.suffix == ".csv" else "jsonl")
+    workspace = settings.workspace()
+    if out is None:
+        export_audit(workspace, form, lambda text: click.echo(text, nl=False), after)
+        return 0
+    with writing(out) as file:
+        number = export_audit(workspace, form, file.write, after)
+    click.echo(f"{number} events written to {out}.")
+    return 0
 
 
 def _details(details: dict[str, object]) -> str:
