@@ -7,23 +7,27 @@ what is not there, LockedError while a run holds the model.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from engine.app.signing import ModelSignatures
 from engine.app.workspace import HOME, PROJECT_FILE, Workspace
 from engine.core.records import Lease
+from engine.core.retention import kept_releases
 from engine.errors import StateError
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """What a collection removed, or (`dry_run`) would remove: bytes."""
+    """What a collection removed, or (`dry_run`) would remove: bytes. `retired`: releases that no rule keeps."""
 
     bytes: int
     dry_run: bool
+    retired: Sequence[str] = ()
 
 
 def release_lock(workspace: Workspace, model: str) -> Lease:
@@ -47,7 +51,7 @@ def backup(workspace: Workspace, path: Path) -> None:
 
 
 def collect_garbage(workspace: Workspace, *, keep: int, dry_run: bool) -> Garbage:
-    """Remove artifacts that nothing needs: no release, and none of the `keep` newest results of a step.
+    """Remove artifacts that nothing needs: no release that is kept, and none of the `keep` newest results of a step.
 
     All environments share the artifacts, so all their states are asked. Every model is held meanwhile, so that no run
     stores anything.
@@ -55,6 +59,7 @@ def collect_garbage(workspace: Workspace, *, keep: int, dry_run: bool) -> Garbag
     sharing = [Workspace(workspace.root, name) for name in _environments(workspace)]
     sharing = [other for other in sharing if other.stores["artifacts"] == workspace.stores["artifacts"]]
     needed: set[str] = set()
+    gone: list[str] = []
     with ExitStack() as held:
         for other in sharing:
             if not other.reader.lineage().lineage:
@@ -62,11 +67,30 @@ def collect_garbage(workspace: Workspace, *, keep: int, dry_run: bool) -> Garbag
             if not dry_run:
                 for model in other.reader.list_models():
                     held.enter_context(_held(other, model, 0.0))
-            needed |= other.reader.live_digests(keep)
+            retired = retired_releases(other)
+            gone += [f"{model}@{version}" for model, version in retired]
+            needed |= other.reader.live_digests(keep, retired)
         freed = workspace.artifacts.collect(needed, dry_run=dry_run)
         if not dry_run:
             ModelSignatures(workspace).collect()
-        return Garbage(freed, dry_run)
+        return Garbage(freed, dry_run, gone)
+
+
+def retired_releases(workspace: Workspace) -> list[tuple[str, int]]:
+    """The releases that `retention` does not keep: of the spec as it is now, else as it was applied last.
+
+    Raises SpecError for specs with mistakes: what a rule is cannot be guessed.
+    """
+    from engine.app.monitoring import watched_document
+
+    now = datetime.now(timezone.utc)
+    found: list[tuple[str, int]] = []
+    for model, state in workspace.reader.models().items():
+        releases = workspace.reader.releases(model)
+        rule: Any = watched_document(workspace, model).get("retention") if releases else None
+        kept = kept_releases(releases, rule, state.endpoint, now)
+        found += [(model, each.version) for each in releases if each.version not in kept]
+    return sorted(found)
 
 
 @contextmanager

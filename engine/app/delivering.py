@@ -23,7 +23,7 @@ from engine.app.workspace import Workspace
 from engine.core import rollout as rollouts
 from engine.core.records import Endpoint
 from engine.core.rollout import Decision, Phase, Rollout, Seen
-from engine.errors import EngineError, NotFoundError
+from engine.errors import EngineError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from engine.ports import Observer
@@ -131,11 +131,13 @@ def _mirrored(delivery: Delivery, change: Change, asked: Asked) -> EndpointChang
 
 
 def _refuse_unknown_release(workspace: Workspace, model: str, version: int) -> None:
-    known = [release.version for release in workspace.reader.releases(model)]
+    known = {release.version: release for release in workspace.reader.releases(model)}
+    kept = [each for each, release in sorted(known.items()) if workspace.artifacts.has(release.artifact)]
+    remedy = f"Releases: {', '.join(map(str, kept)) or 'none yet'}."
     if version not in known:
-        raise NotFoundError(
-            f"{model} has no release {version}", remedy=f"Releases: {', '.join(map(str, sorted(known))) or 'none yet'}."
-        )
+        raise NotFoundError(f"{model} has no release {version}", remedy=remedy)
+    if version not in kept:
+        raise UsageError(f"version {version} of {model} is not kept any more: its model is gone", remedy=remedy)
 
 
 # ── passes ───────────────────────────────────────────────────────────────────────────────────────────────────

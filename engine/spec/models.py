@@ -407,6 +407,21 @@ class Monitoring(Block):
 # ── the whole ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Retention(Block):
+    """Which releases are kept whole. One that serves, is a candidate, or served before is always kept."""
+
+    releases: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """So many of the newest."""
+    duration: Seconds | None = None
+    """Those that are younger; with releases, what either of them keeps is kept."""
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Retention:
+        if self.releases is None and self.duration is None:
+            raise mistake("a retention without releases or duration says nothing", "Give one, like releases: 10.")
+        return self
+
+
 class ModelSpec(Block):
     """The desired state of one model."""
 
@@ -421,6 +436,9 @@ class ModelSpec(Block):
     versioning: Literal["dvc"] | None = None
     """dvc: every release is also recorded in versions/<name>/*.dvc, and its files in DVC's cache. Changing it runs
     nothing."""
+    retention: Retention | None = None
+    """Which releases are kept whole; all if left out. Others stay on record, and state gc removes their artifacts.
+    Changing it runs nothing."""
     data: Data = Field(default_factory=Data)
     """Where the data comes from and what its columns are for."""
     steps: list[UserStep] = Field(default_factory=empty_list)

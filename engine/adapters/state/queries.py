@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -276,11 +276,12 @@ class StateQueries(ABC):
         )
         return [Lease(*row) for row in rows]
 
-    def live_digests(self, keep: int = 1) -> frozenset[str]:
+    def live_digests(self, keep: int = 1, retired: Collection[tuple[str, int]] = ()) -> frozenset[str]:
         """The digests of all artifacts that something still needs.
 
         These are the outputs of the `keep` newest results of every step (at least the newest), every release's model
-        and whatever its evidence names, and the outputs of the runs that made the releases.
+        and whatever its evidence names, and the outputs of the runs that made the releases; not of the `retired`
+        releases (model, version).
         """
         with self._snapshot() as fetch:
             if fetch is None:
@@ -292,13 +293,19 @@ class StateQueries(ABC):
                 {"keep": keep},
             )
             released = fetch(
-                "SELECT steps.outputs FROM steps JOIN releases ON releases.run_id = steps.run_id"
-                " WHERE steps.status = 'done'",
+                "SELECT releases.model, releases.version, steps.outputs FROM steps"
+                " JOIN releases ON releases.run_id = steps.run_id WHERE steps.status = 'done'",
                 {},
             )
-            evidence = fetch("SELECT artifact, evidence FROM releases", {})
-        found = {entry[0] for (text,) in [*outputs, *released] for entry in json.loads(text).values()}
-        for artifact, text in evidence:
+            evidence = fetch("SELECT model, version, artifact, evidence FROM releases", {})
+        gone = set(retired)
+        texts = [text for (text,) in outputs] + [
+            text for model, version, text in released if (model, version) not in gone
+        ]
+        found = {entry[0] for text in texts for entry in json.loads(text).values()}
+        for model, version, artifact, text in evidence:
+            if (model, version) in gone:
+                continue
             found.add(json.loads(artifact)[0])
             found.update(_digests_in(json.loads(text)))
         return frozenset(found)

@@ -157,7 +157,10 @@ def backup_state(settings: Settings, /, file: Path) -> int:
 @json_option
 @click.pass_obj
 def collect(settings: Settings, /, keep: int, dry_run: bool, as_json: bool) -> int:
-    """Remove artifacts that nothing needs. Those of releases always stay."""
+    """Remove artifacts that nothing needs. Those of releases stay, but where `retention` in a spec no longer keeps one.
+
+    A release that is not kept stays on record: its lineage, metrics and verdicts. It cannot be rolled back to.
+    """
     from engine.app.changing import collect_garbage
     from engine.cli.words import size
 
@@ -165,7 +168,10 @@ def collect(settings: Settings, /, keep: int, dry_run: bool, as_json: bool) -> i
     if as_json:
         import json
 
-        click.echo(json.dumps({"format_version": 1, "bytes": garbage.bytes, "dry_run": garbage.dry_run}))
+        document = {**vars(garbage), "retired": list(garbage.retired)}
+        click.echo(json.dumps({"format_version": 1, **document}))
     else:
+        if garbage.retired:
+            click.echo(f"Not kept by their retention: {', '.join(garbage.retired)}.")
         click.echo(f"{size(garbage.bytes)} {'would be' if dry_run else 'were'} freed.")
     return 0
