@@ -79,12 +79,25 @@ def verify_bundle(folder: Path, workspace: Workspace | None = None, key: Path | 
     elif own is not None and own.is_file():
         trusted = "this project"
         public = _beside(own)
+    _refuse_other_signer(folder, public, trusted)
     bundle_signing.verify(folder, public or folder / SIGNER)
     record = _checked(folder)
     release = record["release"]
     files = sum(1 for path in folder.rglob("*") if path.is_file())
     signer = bundle_signing.key_name((folder / SIGNER).read_bytes())
     return Verified(f"{release['model']}@{release['version']}", files, signer, trusted)
+
+
+def _refuse_other_signer(folder: Path, public: Path | None, trusted: str) -> None:
+    """Raise IntegrityError when a bundle says itself that another key signed it than the trusted one."""
+    said = folder / SIGNER
+    if public is None or not said.is_file() or said.read_bytes().strip() == public.read_bytes().strip():
+        return
+    names = [bundle_signing.key_name(place.read_bytes()) for place in (said, public)]
+    raise IntegrityError(
+        f"it is signed with key {names[0]}, which is not that of {trusted} ({names[1]})",
+        remedy="Give the key that you trust: engine verify FOLDER --key FILE",
+    )
 
 
 def _beside(private: Path) -> Path:

@@ -19,6 +19,7 @@ REPORTS = {  # in the record → the step and the output that it is read from
     "training": ("train", "report"),
     "profile": ("check_data", "profile"),
     "schema": ("split", "schema"),
+    "examination": ("examine", "report"),
 }
 
 

@@ -6,6 +6,7 @@ is made of what the state remembers, and names contents by their digests; `repor
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -210,24 +211,20 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
 
 
 def slices_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics by slice that a release's evaluation or gates recorded."""
-    return slices_in(record["reports"].get("evaluation"), record.get("verdict"))
+    """The metrics by slice that a release's gates asked for: see `slices_in`."""
+    return slices_in(record["reports"].get("examination"))
 
 
-def slices_in(evaluation: Mapping[str, Any] | None, verdict: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The metrics by slice, where an evaluation or a gate recorded them: `slice: metric` → value, low, high."""
+def slices_in(examination: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The slices of an examination.json: `plan = basic: f1_score` → value, low, high, rows."""
     found: dict[str, Any] = {}
-    for where in (evaluation or {}, *((verdict or {}).get("gates") or ())):
-        listed = where.get("slices") if isinstance(where, Mapping) else None
-        for entry in listed if isinstance(listed, list | tuple) else ():
-            if not isinstance(entry, Mapping):
-                continue
-            name = str(entry.get("slice") or entry.get("name") or entry.get("value") or "")
-            measured = entry.get("metrics")
-            if isinstance(measured, Mapping):
-                found.update({f"{name}: {metric}": value for metric, value in measured.items()})
-            elif "value" in entry and entry.get("metric"):
-                found[f"{name}: {entry['metric']}"] = entry
+    for key, answer in ((examination or {}).get("answers") or {}).items():
+        ask = json.loads(key)  # what was asked is the key of its answer
+        if ask.get("gate") != "slices":
+            continue
+        by = ask.get("by")
+        columns = f"{', '.join(by) if isinstance(by, list) else by} = " if by else ""
+        found.update({f"{columns}{group['group']}: {ask['metric']}": group for group in answer.get("groups") or ()})
     return found
 
 

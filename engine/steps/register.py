@@ -24,7 +24,7 @@ from engine.ports import RegisterRequest
 from engine.steps import card
 from engine.steps.snapshot import source_text
 
-REPORTS = ("training", "evaluation", "schema", "profile")
+REPORTS = ("training", "evaluation", "schema", "profile", "examination")
 FILES: Mapping[str, str] = {  # role → path in the tracking run
     "evaluation": "evaluation.json",
     "figures": "figures",
@@ -120,7 +120,7 @@ def card_of(candidate: Candidate, evidence: Evidence) -> card.Card:
             commit=str(git.get("commit") or ""),
             clean=not git.get("dirty") if git else None,
             digests=evidence.digests,
-            slices=slices_in(evidence.reports.get("evaluation"), evidence.verdict),
+            slices=slices_in(evidence.reports.get("examination")),
             figures=evidence.pictures,
         )
     )

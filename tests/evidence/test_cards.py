@@ -7,6 +7,8 @@ from pathlib import Path
 
 from released import Call
 
+from engine.core.canonical import canonical_json
+from engine.core.release_record import slices_in, slices_of
 from engine.steps.card import Subject, card_of, html, markdown
 
 
@@ -34,3 +36,21 @@ def test_texts_from_outside_are_only_text() -> None:
     assert "<script>" not in page and "<script>" not in text
     assert "\n# head" not in text and "[x](" not in text
     assert "No slices were measured" in text and "Fairness between groups was not judged" in text
+
+
+def test_slices_and_fairness_that_gates_measured() -> None:
+    groups = [
+        {"group": "basic", "rows": 40, "small": False, "value": 0.7, "low": 0.6, "high": 0.8},
+        {"group": "pro", "rows": 3, "small": True, "value": None, "low": None, "high": None},
+    ]
+    ask = {"gate": "slices", "by": "plan", "metric": "f1_score"}
+    examination = {"answers": {canonical_json(ask): {"groups": groups}, canonical_json({"gate": "leakage"}): {}}}
+    gates = [{"gate": "fairness", "verdict": "fail", "text": "demographic_parity by sex 0.18 > 0.1", "binding": False}]
+    subject = Subject({"name": "m"}, {}, {"verdict": "pass", "gates": gates}, slices=slices_in(examination))
+    text = markdown(card_of(subject))
+    assert "| plan = basic: f1\\_score | 0.7 | \\[0.6, 0.8\\] |" in text
+    assert "| plan = pro: f1\\_score | undefined |  |" in text
+    assert "## Fairness" in text and "was not judged" not in text
+    assert "did not pass, and was let through" in text
+    record = {"reports": {"examination": examination}}
+    assert slices_of(record)["plan = basic: f1_score"]["rows"] == 40
