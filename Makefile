@@ -13,7 +13,8 @@ EXTRAS ?= all,dev
 CONSTRAINTS ?= .ci/constraints.txt
 TESTS ?= tests
 BIN := $(VENV)/bin
-# Tests wait for processes about half of their time.
+# Tests wait for processes about half of their time. Their bytecode is kept: each worker reads all files, and so does each
+# process that a test starts.
 WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 export UV_SYSTEM_CERTS := 1
 
@@ -29,7 +30,7 @@ demo-loop: $(VENV)/.ready
 	@$(BIN)/python docs/demo_loop.py
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: lint types layers test
 

@@ -1,7 +1,8 @@
 """Commands run in forks of a process that has imported the program: the real thing, without the second of imports.
 
 So most of a command's short life is work, and a kill at a random moment hits that. Each fork is a process of its own,
-leads its own session, and has its own count of failpoints' hits.
+leads its own session, and has its own count of failpoints' hits. While processes start warm (see tests/warm.py) that is
+how each is started; in a soak, where what a command starts is to start cold, the forks are those of a server.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
+
+import warm
+from harness import ENGINE
 
 _SERVER = """
 import json, os, sys
@@ -47,23 +52,12 @@ class Forks:
 
     def __init__(self, folder: Path, printed: Path) -> None:
         self._folder, self._printed = folder, printed
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._source: _Source = _Warm() if subprocess.Popen is warm.Popen else _Server()
         self._pid = 0
 
     def start(self, *arguments: str, environment: Mapping[str, str]) -> None:
         """Start a command; the one before must have been waited for."""
-        assert self._server.stdin is not None
-        asked = {
-            "arguments": arguments,
-            "folder": str(self._folder),
-            "printed": str(self._printed),
-            "environment": dict(environment),
-        }
-        self._server.stdin.write(json.dumps(asked) + "\n")
-        self._server.stdin.flush()
-        self._pid = self._number()
+        self._pid = self._source.start(arguments, self._folder, self._printed, environment)
 
     def kill(self) -> None:
         """SIGKILL, to the command alone; perhaps it has ended."""
@@ -76,7 +70,7 @@ class Forks:
 
     def wait(self) -> int:
         """Its exit code; negative ones are signals."""
-        return self._number()
+        return self._source.wait()
 
     def lives(self) -> bool:
         """Whether it has not ended."""
@@ -100,12 +94,69 @@ class Forks:
         return self._printed.read_text(errors="replace")
 
     def close(self) -> None:
-        """End the server."""
+        """End what the forks came from."""
+        self._source.close()
+
+
+class _Source(Protocol):
+    """Gives forks, one after the other."""
+
+    def start(self, arguments: Sequence[str], folder: Path, printed: Path, environment: Mapping[str, str]) -> int: ...
+
+    def wait(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class _Warm:
+    """Forks of the process that all programs of the engine are forked from."""
+
+    def start(self, arguments: Sequence[str], folder: Path, printed: Path, environment: Mapping[str, str]) -> int:
+        with printed.open("wb") as file:
+            self._process = subprocess.Popen(
+                [*ENGINE, *arguments],
+                cwd=folder,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self._process.pid
+
+    def wait(self) -> int:
+        return self._process.wait()
+
+    def close(self) -> None:
+        pass
+
+
+class _Server:
+    """Forks of a server of one's own."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, arguments: Sequence[str], folder: Path, printed: Path, environment: Mapping[str, str]) -> int:
+        assert self._server.stdin is not None
+        asked = {
+            "arguments": arguments,
+            "folder": str(folder),
+            "printed": str(printed),
+            "environment": dict(environment),
+        }
+        self._server.stdin.write(json.dumps(asked) + "\n")
+        self._server.stdin.flush()
+        return self.wait()
+
+    def wait(self) -> int:
+        assert self._server.stdout is not None
+        return int(self._server.stdout.readline())
+
+    def close(self) -> None:
         for pipe in (self._server.stdin, self._server.stdout):
             assert pipe is not None
             pipe.close()
         self._server.wait(60)
-
-    def _number(self) -> int:
-        assert self._server.stdout is not None
-        return int(self._server.stdout.readline())

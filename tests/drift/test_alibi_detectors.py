@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("alibi_detect")
-
 from engine.adapters.detectors.find import check_block
 from engine.errors import NotSupportedError, StepError, UsageError
 from engine.spec.detectors import ALIBI_NAMES, NEEDS_TORCH, ONLINE
 from engine.stats.drift import Column, DriftReport, Finding, profile_of
+
+if importlib.util.find_spec("alibi_detect") is None:  # not imported: that takes seconds, of every worker
+    pytest.skip("alibi-detect is not installed", allow_module_level=True)
 
 ROWS = 1200
 HAS_TORCH = importlib.util.find_spec("torch") is not None

@@ -18,7 +18,6 @@ from typing import Any
 
 import joblib
 import numpy as np
-from skops import io as skops_io
 
 from engine.core.canonical import digest_bytes
 from engine.steps.model_files import META
@@ -58,6 +57,8 @@ def joblib_file(folder: Path, canary: Path) -> None:
 
 def skops_partial(folder: Path, canary: Path) -> None:
     """A skops file whose model is a call of the shell."""
+    from skops import io as skops_io
+
     data = skops_io.dumps(functools.partial(os.system, f"touch {canary}"))
     _model(folder, "skops", "model.skops", data)
 
@@ -144,6 +145,8 @@ def naive(folder: Path) -> None:
         if schema["__loader__"] == "ConstructorFromReduceNode":
             os.system(json.loads(schema["content"]["content"][0]["content"]))  # what skops would call
             return
+        from skops import io as skops_io
+
         skops_io.loads(data, trusted=skops_io.get_untrusted_types(data=data))()
     elif meta["format"] == "mlflow":
         _naive_mlflow(folder)

@@ -59,9 +59,9 @@ def changes(zone: str) -> tuple[datetime, ...]:
         return moment.astimezone(ZoneInfo(zone)).utcoffset()
 
     while at.year <= last:
-        quarters = [at + timedelta(minutes=15 * n) for n in range(48)]
         if offset(at) != offset(at + DAY / 2):
-            found += [q for q in (*quarters[1:], at + DAY / 2) if offset(q) != offset(q - timedelta(minutes=15))]
+            quarters = [at + timedelta(minutes=15 * n) for n in range(1, 49)]
+            found += [q for q in quarters if offset(q) != offset(q - timedelta(minutes=15))]
         at += DAY / 2
     return tuple(found)
 
