@@ -64,6 +64,7 @@ _MOST_TO_DROP = 64 << 10  # bytes of a refused body that are read, so that the c
 _JSON = b"content-type: application/json\r\n"
 _RETRY = b"retry-after: 1\r\n"
 _TOO_MANY = (503, "too many connections", _RETRY)
+_PENALTY_SECONDS = 0.01  # that a connection is not read after a 429: who asks again at once leaves others the processor
 
 
 class Request:
@@ -346,6 +347,9 @@ class Connection(asyncio.Protocol):
         self._current = None
         self._since = self._loop.time()
         self._deadline = self._since + self._settings.idle_seconds
+        if status == 429 and keep and not self._waiting:
+            self._transport.pause_reading()
+            self._loop.call_later(_PENALTY_SECONDS, self._read_on)
         if not keep or (self._half_closed and not self._waiting):
             self._last()
         elif self._waiting:
@@ -373,6 +377,10 @@ class Connection(asyncio.Protocol):
         idle = self._current is None and not self._waiting and not self._in_body and not self._head
         if idle and self._loop.time() - self._since >= quiet:
             self._last()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._closing:
+            self._transport.resume_reading()
 
     def _next(self) -> None:
         if self._current is None and self._waiting and not self._paused and self._transport is not None:

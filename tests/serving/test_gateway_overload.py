@@ -62,6 +62,19 @@ def test_what_is_too_much_is_refused_at_once_and_counts_for_nobody(project: Path
     assert sum(tally.errors for tally in gateway.tallies()) == 0
 
 
+def test_who_asks_again_at_once_is_read_a_moment_later(project: Path, serve: Serve) -> None:
+    set_endpoint(project, stable=MISCHIEF)
+    gateway = serve(max_in_flight=8, deadline=30.0).ready()
+    client = gateway.client()
+    with busy(gateway, 8, MISCHIEF) as answers:
+        begun = time.monotonic()
+        assert [client.predict().status for _ in range(21)] == [429] * 21
+        taken = time.monotonic() - begun
+        assert not answers, "the refusals came after the answers"
+    assert taken > 20 * 0.01
+    assert client.predict().status == 200  # on the same connection
+
+
 def test_a_candidate_without_room_leaves_its_requests_to_the_stable_release(project: Path, serve: Serve) -> None:
     set_endpoint(project, candidate=MISCHIEF, weight=0.5)
     gateway = serve(deadline=60.0).ready()
