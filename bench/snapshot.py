@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,8 +129,10 @@ def _dvc_anew(folder: Path, original: Path, dvc: str) -> Callable[[], None]:
 
 
 def _copy(original: Path, target: Path) -> None:
-    """A copy that has reached the disk, as data usually has before it is looked at."""
+    """A copy that has reached the disk and was written a minute ago, as data usually was before it is looked at."""
     target.unlink(missing_ok=True)
     shutil.copyfile(original, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())
+    then = time.time() - 60
+    os.utime(target, (then, then))
