@@ -87,7 +87,8 @@ def verify(folder: Path, public: Path) -> None:
     except IntegrityError:
         raise
     except Exception as error:
-        raise IntegrityError(f"the signature does not hold: {_said(error)}") from error
+        reason = _altered(folder, place) or _said(error)
+        raise IntegrityError(f"the signature does not hold: {reason}") from error
 
 
 def _library(part: str) -> Any:
@@ -121,6 +122,26 @@ def _refuse_rewritten(place: Path) -> None:
     content = json.loads(text)
     if json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode() != text or not _plain(content):
         raise IntegrityError(f"{SIGNATURE} is not as it was written")
+
+
+def _altered(folder: Path, place: Path) -> str:
+    """Which files are not as the signature lists them, for a person; "" if that cannot be told."""
+    try:
+        statement = json.loads(base64.b64decode(json.loads(place.read_bytes())["dsseEnvelope"]["payload"]))
+        signed = {entry["name"]: entry["digest"] for entry in statement["predicate"]["resources"]}
+        found = {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob("*")
+            if path.is_file() and path != place
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    problems = {
+        "not as signed": [name for name in signed if name in found and found[name] != signed[name]],
+        "missing": sorted(signed.keys() - found.keys()),
+        "not signed": sorted(found.keys() - signed.keys()),
+    }
+    return "; ".join(f"{problem}: {', '.join(names)}" for problem, names in problems.items() if names)
 
 
 def _plain(value: Any, key: str = "") -> bool:

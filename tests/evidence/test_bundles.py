@@ -64,6 +64,11 @@ def test_who_signed_it(bundle: Path, made: Path, call: Call, tmp_path: Path) -> 
     told = call(tmp_path, "verify", str(bundle))
     assert told.code == 0 and "nobody vouches" in told.out
     assert "key of" in call(tmp_path, "verify", str(bundle), "--key", str(tmp_path / "signer.pub")).out
+    (bundle / "card.md").write_text("A good model.")
+    (bundle / "notes.txt").write_text("")
+    (bundle / "plan.json").unlink()
+    altered = call(tmp_path, "verify", str(bundle)).err
+    assert "not as signed: card.md; missing: plan.json; not signed: notes.txt" in altered
     nothing = call(tmp_path, "verify", str(tmp_path / "nothing"))
     assert nothing.code == 1 and "is no signed bundle" in nothing.err
 
