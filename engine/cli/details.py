@@ -40,9 +40,10 @@ def run_text(found: RunDetail, workspace: Workspace) -> str:
     parts = [render_fields(f"{run.model}, run {run.run_id}", _filled(head))]
     if rows:
         parts.append(render_table(("step", "", "took", "fingerprint", "result"), rows))
-    gates = next((result.facts.get("gates") for result in found.results if result.step == "validate"), None)
-    if gates:
-        parts.append("\n".join([click.style("Gates", bold=True), *(f"  {line}" for line in gate_rows(gates))]))
+    for step, title in (("check_data", "Data contract"), ("validate", "Gates")):
+        gates = next((result.facts.get("gates") for result in found.results if result.step == step), None)
+        if gates:
+            parts.append("\n".join([click.style(title, bold=True), *(f"  {line}" for line in gate_rows(gates))]))
     return "\n\n".join(parts)
 
 

@@ -91,7 +91,7 @@ def _aside(gate: Mapping[str, Any]) -> str:
 
 
 def _model(workspace: Workspace, planned: Planned, result: Result, endpoint: Endpoint | None) -> list[str]:
-    head = f"{click.style(result.model, bold=True)}: {click.style(_WORDS[result.status], fg=_color(result))}"
+    head = f"{click.style(result.model, bold=True)}: {click.style(_word(result), fg=_color(result))}"
     lines = [head + (f", run {result.run_id}" if result.run_id else "")]
     validated = result.outcome.results.get("validate") or result.outcome.stopped_by
     lines += [f"  {line}" for line in gate_rows(gates_of(validated))]
@@ -107,6 +107,14 @@ def _model(workspace: Workspace, planned: Planned, result: Result, endpoint: End
         rows.append(("next", f"engine rollout watch {name}, engine promote {name} or engine abort {name}"))
     lines += [f"  {line}" for line in table(rows)]
     return lines + _troubles(workspace, planned, result, endpoint)
+
+
+def _word(result: Result) -> str:
+    return "stopped by the data contract" if _by_contract(result) else _WORDS[result.status]
+
+
+def _by_contract(result: Result) -> bool:
+    return result.outcome.stopped_by is not None and result.outcome.stopped_by.step == "check_data"
 
 
 def _color(result: Result) -> str:
@@ -125,7 +133,8 @@ def _troubles(workspace: Workspace, planned: Planned, result: Result, endpoint: 
         remedies = dict.fromkeys(g["remedy"] for g in gates if g.get("remedy") and g["verdict"] != Verdict.PASS.value)
         lines += [f"  {remedy}" for remedy in remedies]
         live = "nothing is live yet" if endpoint is None or endpoint.stable is None else "what was live stays live"
-        lines.append(f"  The candidate was not registered; {live}. See it: engine show {result.run_id or result.model}")
+        unmade = "Nothing was trained" if _by_contract(result) else "The candidate was not registered"
+        lines.append(f"  {unmade}; {live}. See it: engine show {result.run_id or result.model}")
     elif result.status in (RunStatus.FAILED, RunStatus.CANCELLED) and result.run_id:
         kept = len([1 for done in result.outcome.results.values() if done.run_id == result.run_id])
         file = planned.models[result.model].file

@@ -128,13 +128,13 @@ class _Planner:
         return None
 
     def _open_gate(self, step: Step) -> str | None:
-        """The gate whose verdict is not known yet."""
+        """The gate whose verdict is not known yet: its own before one further up."""
+        if step.gate and isinstance(self._actions.get(step.gate), Run | Conditional):
+            return step.gate
         for name in step.upstream:
             action = self._actions.get(name)
             if isinstance(action, Conditional):
                 return action.on
-            if name == step.gate and isinstance(action, Run):
-                return name
         return None
 
     def _running_upstream(self, step: Step) -> str | None:

@@ -17,6 +17,7 @@ _OPERATORS = (
 )  # fmt: skip
 _LONGEST, _DEEPEST = 2_000, 30
 _EXAMPLE = 'Write it like sum(prediction == "yes" and actual == "no") * 12.5.'
+_ROW_EXAMPLE = "Write it like total >= monthly."
 
 
 class ExpressionError(Exception):
@@ -29,6 +30,25 @@ class ExpressionError(Exception):
 
 def check_expression(text: str) -> tuple[str, ...]:
     """The columns that an expression reads, sorted. Raises ExpressionError for what is not in the language."""
+    return _columns(text, of_rows=False)
+
+
+def check_condition(text: str) -> tuple[str, ...]:
+    """The same of a condition on a single row, without aggregates. Raises ExpressionError too when it reads none."""
+    try:
+        found = _columns(text, of_rows=True)
+    except ExpressionError as error:
+        if str(error).endswith("inside of another aggregate"):
+            raise ExpressionError(
+                f"{str(error).partition(' inside')[0]}, but is about one row", "Compare columns."
+            ) from None
+        raise ExpressionError(str(error), error.remedy.replace(_EXAMPLE, _ROW_EXAMPLE)) from None
+    if not found:
+        raise ExpressionError("reads no column", _ROW_EXAMPLE)
+    return found
+
+
+def _columns(text: str, *, of_rows: bool) -> tuple[str, ...]:
     if len(text) > _LONGEST:
         raise ExpressionError(f"has {len(text):,} characters", f"Write at most {_LONGEST:,}.")
     try:
@@ -36,7 +56,7 @@ def check_expression(text: str) -> tuple[str, ...]:
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise ExpressionError("cannot be read") from None
     found: set[str] = set()
-    _check(tree.body, found, inside=False, depth=0)
+    _check(tree.body, found, inside=of_rows, depth=0)
     return tuple(sorted(found))
 
 

@@ -20,7 +20,7 @@ from engine.spec.checks import check_sections
 from engine.spec.diagnostics import descend, diagnose, suggestion
 from engine.spec.fields import show
 from engine.spec.kinds import Kinds
-from engine.spec.models import BOUND_BY_KIND, ModelSpec, Monitoring
+from engine.spec.models import BOUND_BY_KIND, Data, ModelSpec, Monitoring
 from engine.spec.overlay import overlay
 from engine.spec.project import Project
 from engine.spec.references import check_references, replace_variables
@@ -175,15 +175,13 @@ def _resolve(
     mistakes += binder.diagnostics
     spec, own = _sections(root, mistakes)
     mistakes += not_yet(ModelSpec, root, "")
-    if "data" in root.fields:
-        mistakes += not_yet(type(spec.data), root.fields["data"], "data")
     if "monitoring" in root.fields:
         mistakes += not_yet(Monitoring, root.fields["monitoring"], "monitoring")
     mistakes += check_sections(spec, gates, trigger, root)
     wiring = _wired(spec, own, exists)
     mistakes += wiring.diagnostics
-    document = spec.model_dump(mode="json", exclude={"data": {"expect"}, "steps": True})
-    document["data"]["table"] = wiring.table
+    document = spec.model_dump(mode="json", exclude={"data": {"expect", "personal"}, "steps": True})
+    document["data"] |= {"table": wiring.table, **_contract(spec.data)}
     document["training"] |= {"estimator": _estimator(spec), "inputs": wiring.training}
     document["training"]["tuning"] = _tuning(document["training"]["tuning"])
     document["steps"] = [
@@ -251,6 +249,14 @@ def _wired(spec: ModelSpec, root: Node, exists: Callable[[str], bool]) -> Wiring
     training = (spec.training, root.fields["training"]) if "training" in root.fields else None
     table = root.fields["data"].fields.get("table") if spec.data.table else None
     return wire(list(zip(spec.steps, nodes, strict=True)), training, table, exists)
+
+
+def _contract(data: Data) -> dict[str, Any]:
+    """What is expected of the data, without what the contract leaves out: a field that comes later changes nothing."""
+    found: dict[str, Any] = {"personal": list(data.personal)} if data.personal else {}
+    if data.expect is not None:
+        found["expect"] = data.expect.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return found
 
 
 def _estimator(spec: ModelSpec) -> str | None:

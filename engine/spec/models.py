@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 
 from engine.spec.alerts import Alert
+from engine.spec.contract import Contract
 from engine.spec.fields import (
     Block,
     Bytes,
     Column,
     Command,
     Estimator,
-    Fraction,
     Function,
     MetricName,
     ModelName,
@@ -136,48 +136,6 @@ Source = Annotated[
 ]
 
 
-class Rows(Block):
-    """How many rows there must be."""
-
-    min: Annotated[int, Field(ge=0)] | None = None
-    """At least so many."""
-    max: Annotated[int, Field(ge=0)] | None = None
-    """At most so many."""
-
-
-class Missing(Block):
-    """How much may be missing."""
-
-    max: Fraction
-    """The largest acceptable share of missing values."""
-
-
-class ColumnContract(Block):
-    """What a column must look like."""
-
-    type: Literal["integer", "number", "text", "boolean", "date"] | None = None
-    """The type of its values."""
-    between: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    """The smallest and the largest acceptable value."""
-    in_: Annotated[list[str | int | float | bool], Field(min_length=1)] | None = Field(default=None, alias="in")
-    """The only acceptable values."""
-    matches: Text | None = None
-    """A regular expression for text."""
-    unique: bool = False
-    """Whether no value may occur twice."""
-    missing: Missing | None = None
-    """How much of it may be missing."""
-
-
-class Contract(Block):
-    """The data contract; violating it stops the run before training."""
-
-    rows: Rows | None = None
-    """How many rows there must be."""
-    columns: dict[Column, ColumnContract] = Field(default_factory=dict)
-    """What each column must look like."""
-
-
 class Split(Block):
     """How rows are held out for evaluation."""
 
@@ -208,8 +166,6 @@ class RecentRows(Block):
 class Data(Block):
     """Where the data comes from and what its columns are for."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"expect"})
-
     source: Source | None = None
     """A path, glob, directory, URL, dvc:PATH@REVISION, sklearn:NAME or {sql, url}; data/<name>.csv or .parquet if left
     out."""
@@ -231,6 +187,8 @@ class Data(Block):
     """Texts that stand for a missing value, besides the empty one."""
     expect: Contract | None = None
     """The data contract; violating it stops the run before training."""
+    personal: list[Column] = Field(default_factory=empty_list)
+    """Columns about persons: their values are in no message and no report of the contract."""
     table: Text | None = None
     """Which output of your own steps is split, as step.output; found by itself when just one is called table."""
     feedback: bool = False

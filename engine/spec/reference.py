@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import yaml
 from pydantic import BaseModel
 
-from engine.spec import models, monitoring, policies
+from engine.spec import contract, models, monitoring, policies
 from engine.spec.binding import GroupOptions
 from engine.spec.descriptions import describe
 from engine.spec.diagnostics import blocks_in
@@ -35,7 +35,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "data": models.Data,
     "query": models.SqlSource,
     "split": models.Split,
-    "expect": models.Contract,
+    "expect": contract.Contract,
     "steps": models.UserStep,
     "resources": models.Resources,
     "training": models.Training,
@@ -51,7 +51,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 _LINKS: Mapping[type[BaseModel], str] = {
     models.Data: "[mapping](#data)",
     models.Split: "[mapping](#datasplit)",
-    models.Contract: "[mapping](#dataexpect)",
+    contract.Contract: "[mapping](#dataexpect)",
     models.Resources: "[mapping](#resources)",
     models.UserStep: "list of [steps](#steps)",
     models.Training: "[mapping](#training)",

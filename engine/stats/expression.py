@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from engine.spec.expressions import check_expression
+from engine.spec.expressions import check_condition, check_expression
 
 if TYPE_CHECKING:
     from simpleeval import SimpleEval
@@ -64,6 +64,20 @@ def evaluate(text: str, columns: Mapping[str, Any]) -> Figure:
         return Figure(None, rows, "no row has every value that it needs")
     value = float(found)
     return Figure(value, rows) if np.isfinite(value) else Figure(None, rows, "it is not a finite number")
+
+
+def holds(text: str, columns: Mapping[str, Any]) -> Any:
+    """For each row whether a checked condition is true; false where a value is masked. columns as in `evaluate`.
+
+    (n,) booleans. Raises TypeError or ValueError for columns that cannot be combined so.
+    """
+    import numpy as np
+
+    check_condition(text)
+    length = len(next(iter(columns.values())))
+    with np.errstate(all="ignore"):
+        found = _evaluator(columns, length).eval(text.strip(), ast.parse(text.strip(), mode="eval").body)
+    return np.broadcast_to(np.ma.filled(_truth(found), fill_value=False), (length,))  # type: ignore[no-untyped-call]
 
 
 def _evaluator(columns: Mapping[str, Any], length: int) -> SimpleEval:

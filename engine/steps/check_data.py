@@ -1,4 +1,7 @@
-"""May this data be trained on at all? Reads the whole table once and writes its profile.
+"""May this data be trained on at all? Holds the table against its contract, reads it and writes its profile.
+
+With `data.expect` the outcome has a verdict, on which everything that reads the data depends: every violation at once,
+found before the table is read into memory. The report of the contract is part of the profile.
 
 Errors, all together: no rows, a column that the spec names and the table lacks, a target without two values or
 with a class of one row. Said, but no error: an id that repeats, constant columns, rows without a target.
@@ -8,9 +11,12 @@ When a user's step provides the table (`data.table`), this is only its raw mater
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from engine.core.canonical import canonical_json
+from engine.core.contract import ContractReport
+from engine.core.verdict import Verdict
 from engine.errors import StepError
 from engine.ports import StepContext, StepOutcome
 from engine.steps.columns import Kind
@@ -22,11 +28,15 @@ if TYPE_CHECKING:
 
 ROLES = ("target", "id", "timestamp", "group")
 LISTED = 20  # classes that the profile and the facts name
+_MOST_SHOWN = 50  # violations that people are shown; the profile has all
 
 
 def run(context: StepContext) -> StepOutcome:
     """Write `profile` (profile.json) from `data`. Raises StepError with every objection."""
     settings = context.settings["data"]
+    report = _held_against_contract(context)
+    if report is not None and report.verdict is not Verdict.PASS:
+        return _refused(context, report)
     frame, kinds = read_table(context.inputs["data"], format=settings.get("format"), missing=settings.get("missing"))
     objections: list[StepError] = []
     notes: list[str] = []
@@ -43,10 +53,54 @@ def run(context: StepContext) -> StepOutcome:
         raise _joined(objections)
     columns = {name: _column(frame[name], kinds[name]) for name in frame.columns}
     notes += _notes(settings, frame, columns)
+    for name in settings.get("personal") or ():
+        columns[name] = {key: value for key, value in columns.get(name, {}).items() if key in ("kind", "missing")}
     profile = {"rows": len(frame), "columns": columns, "target": target, "notes": notes}
-    context.outputs["profile"].write_text(canonical_json(profile), encoding="utf-8")
     facts = {"rows": len(frame), "columns": len(frame.columns), "target": target, "notes": notes}
-    return StepOutcome(facts, f"{len(frame):,} rows, {len(frame.columns)} columns")
+    summary = f"{len(frame):,} rows, {len(frame.columns)} columns"
+    verdict = None
+    if report is not None:
+        profile["contract"] = report.to_json()
+        facts["checks"] = len(report.findings)
+        summary += f", {_checks(len(report.findings))} of the contract passed"
+        verdict = report.verdict
+    context.outputs["profile"].write_text(canonical_json(profile), encoding="utf-8")
+    return StepOutcome(facts, summary, verdict)
+
+
+def _held_against_contract(context: StepContext) -> ContractReport | None:
+    """What the contract says of the table; None without one. The clock tells how old the newest row is."""
+    settings = context.settings["data"]
+    contract = settings.get("expect")
+    if contract is None:
+        return None
+    from engine.steps.contract import Setting, check_file
+
+    personal = frozenset(settings.get("personal") or ())
+    setting = Setting(datetime.now(timezone.utc), context.scratch, personal, settings.get("timestamp"))
+    return check_file(context.inputs["data"], contract, setting, settings.get("format"), settings.get("missing"))
+
+
+def _refused(context: StepContext, report: ContractReport) -> StepOutcome:
+    """The outcome for a table that broke its contract: a verdict, and each violation as people see it."""
+    profile = {"rows": report.rows, "columns": {}, "target": None, "notes": [], "contract": report.to_json()}
+    context.outputs["profile"].write_text(canonical_json(profile), encoding="utf-8")
+    broken = report.broken
+    gates = [
+        {"verdict": found.verdict.value, "text": found.text, "binding": True, "name": found.name}
+        for found in broken[:_MOST_SHOWN]
+    ]
+    if len(broken) > _MOST_SHOWN:
+        more = f"{len(broken) - _MOST_SHOWN} more; all are in the profile of this step"
+        gates.append({"verdict": report.verdict.value, "text": more, "binding": True, "name": "more"})
+    facts = {"rows": report.rows, "checks": len(report.findings), "gates": gates}
+    first = broken[0].text + (f"; and {len(broken) - 1} more" if len(broken) > 1 else "")
+    summary = f"{len(broken)} of {_checks(len(report.findings))} of the contract not passed: {first}"
+    return StepOutcome(facts, summary, report.verdict)
+
+
+def _checks(count: int) -> str:
+    return f"{count:,} check{'' if count == 1 else 's'}"
 
 
 def _missing_columns(settings: Mapping[str, Any], columns: list[str]) -> list[StepError]:

@@ -26,11 +26,11 @@ Kind = Literal["numeric", "categorical", "boolean", "date", "text"]
 TEXT_DISTINCT = 0.5  # fraction of the values that must differ in a text column
 TEXT_WORDS = 3.0  # words that its values must have on average
 
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _INTEGER = r"^[+-]?[0-9]+$"
-_CODE = r"^[+-]?0[0-9]"
+CODE = r"^[+-]?0[0-9]"
 _INFINITE = r"^[+-]?([iI]nf|INF|[iI]nfinity|INFINITY)$"
-_DATES = (
+DATES = (
     (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?$", ""),
     (r"^[0-9]{4}/[0-9]{2}/[0-9]{2}$", "%Y/%m/%d"),
     (r"^[0-9]{2}\.[0-9]{2}\.[0-9]{4}$", "%d.%m.%Y"),
@@ -44,7 +44,7 @@ def column_of(name: str, values: Any, tokens: Sequence[str], *, typed: bool) -> 
 
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if not _is_string(values.type):
+    if not is_string(values.type):
         series = typed_column(name, values)
         return series, kind_of(series)
     return _parsed(values.cast(pa.string()), tokens, typed=typed)
@@ -63,7 +63,7 @@ def typed_column(name: str, values: Any) -> pd.Series[Any]:
     column: np.ndarray[Any, Any]
     if pa.types.is_boolean(kind) and not gaps:
         column = values.to_numpy()
-    elif pa.types.is_boolean(kind) or _is_string(kind):
+    elif pa.types.is_boolean(kind) or is_string(kind):
         column = np.array(values.to_pylist(), dtype=object)
         column[values.is_null().to_numpy()] = np.nan
     elif pa.types.is_null(kind):
@@ -182,7 +182,7 @@ def _numbers(present: Any) -> Any | None:
     try:
         numbers: np.ndarray[Any, Any] = pc.cast(present, pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:  # a word, or a plus sign, which the cast does not take
-        if not _all(present, _NUMBER):
+        if not _all(present, NUMBER):
             return None
         plain = pc.replace_substring_regex(present, r"^\+", "")
         numbers = pc.cast(plain, pa.float64()).to_numpy(zero_copy_only=False)
@@ -192,7 +192,7 @@ def _numbers(present: Any) -> Any | None:
         return None if words else numbers
     if (numbers % 1 != 0).any() or not _all(present, _INTEGER):
         return numbers
-    if np.abs(numbers).max() >= _LONGEST or pc.any(pc.match_substring_regex(present, _CODE)).as_py():
+    if np.abs(numbers).max() >= _LONGEST or pc.any(pc.match_substring_regex(present, CODE)).as_py():
         return None
     return numbers.astype(np.int64)
 
@@ -201,7 +201,7 @@ def _moments(present: Any) -> Any | None:
     """datetime64[us] (UTC) for strings that are all dates of one format, else None."""
     import pandas as pd
 
-    for pattern, format in _DATES:
+    for pattern, format in DATES:
         if _all(present, pattern):
             try:
                 parsed = pd.to_datetime(present.to_pylist(), format=format or "ISO8601", utc=True)
@@ -225,7 +225,16 @@ def _finite(numbers: Any) -> Any:
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
-def _is_string(kind: Any) -> bool:
+def moments_of(texts: Sequence[Any], format: str) -> Any:
+    """datetime64[us] (UTC, naive) of texts in one of `DATES`' formats; NaT for None and for days that do not exist."""
+    import pandas as pd
+
+    parsed = pd.to_datetime(pd.Index(list(texts), dtype=object), format=format or "ISO8601", utc=True, errors="coerce")
+    return parsed.tz_localize(None).as_unit("us").to_numpy()
+
+
+def is_string(kind: Any) -> bool:
+    """Whether a pyarrow type is text."""
     import pyarrow as pa
 
     string: bool = pa.types.is_string(kind) or pa.types.is_large_string(kind)

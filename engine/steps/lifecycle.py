@@ -75,6 +75,9 @@ def check_data(document: Document) -> Step:
         "data": {**_slice(document["data"], (*READING, *ROLES)), "table": document["data"]["table"]},
         "training": {"task": document["training"]["task"]},
     }
+    for name in ("expect", "personal"):
+        if document["data"].get(name):
+            settings["data"] = {**settings["data"], name: document["data"][name]}  # type: ignore[dict-item]
     return Step(
         "check_data",
         "check_data",
@@ -89,7 +92,8 @@ def command(block: Mapping[str, Any], document: Document) -> Step:
     """A step of the user's own."""
     inputs: dict[str, Input] = {role: _input(reference, document) for role, reference in block["inputs"].items()}
     after = list(block["after"])
-    if any(source == FromStep("snapshot", "data") for source in inputs.values()):
+    reads_data = any(source == FromStep("snapshot", "data") for source in inputs.values())
+    if reads_data:
         after.append("check_data")
     return Step(
         block["name"],
@@ -98,6 +102,7 @@ def command(block: Mapping[str, Any], document: Document) -> Step:
         inputs={**inputs, "command": Observed(f"code:{block['name']}")},
         outputs=block["outputs"],
         after=tuple(after),
+        gate=_contract_gate(document) if reads_data else None,
         packages=("python",),
     )
 
@@ -117,6 +122,7 @@ def split(document: Document, table: FromStep) -> Step:
         inputs={"table": table, **labelled},
         outputs={"train": "train.parquet", "holdout": "holdout.parquet", "schema": "schema.json"},
         after=("check_data",),
+        gate=_contract_gate(document),
         packages=(*TABLES, "scikit-learn"),
     )
 
@@ -214,6 +220,11 @@ def deploy(document: Document) -> Step:
         settings={"deployment": document["deployment"]},
         inputs={"release": FromStep("register", "release")},
     )
+
+
+def _contract_gate(document: Document) -> str | None:
+    """Who must have passed the data, where there is a contract."""
+    return "check_data" if document["data"].get("expect") else None
 
 
 def _slice(block: Mapping[str, Any], names: Iterable[str]) -> dict[str, Json]:

@@ -34,14 +34,19 @@ def read_table(
     import pandas as pd
 
     table, typed = read_parts(path, format)
-    tokens = tuple(dict.fromkeys(("", *(MISSING if missing is None else missing))))
-    if typed and missing is None:
-        tokens = ("",)
+    tokens = missing_tokens(missing, typed=typed)
     columns: dict[str, pd.Series[Any]] = {}
     kinds: dict[str, Kind] = {}
     for name in table.column_names:
         columns[name], kinds[name] = column_of(name, table.column(name), tokens, typed=typed)
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows)), kinds
+
+
+def missing_tokens(missing: Sequence[str] | None, *, typed: bool) -> tuple[str, ...]:
+    """The texts that stand for a missing value: `missing` is what the spec says, `typed` that the files have types."""
+    if missing is None:
+        return ("",) if typed else tuple(dict.fromkeys(("", *MISSING)))
+    return tuple(dict.fromkeys(("", *missing)))
 
 
 def read_parquet(path: Path | BinaryIO) -> pd.DataFrame:

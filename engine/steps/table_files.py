@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import StepError
 from engine.steps.snapshot import DATA_SUFFIXES
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 _FORMATS = {"csv": "csv", "tsv": "csv", "parquet": "parquet", "jsonl": "jsonl", "ndjson": "jsonl"}
 _BLOCK = 16 << 20  # bytes
+_BATCH = 1 << 16  # rows of Parquet
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A table in batches of raw values, to be read once. In JSON lines each batch has types of its own."""
+
+    names: list[str]
+    typed: bool
+    batches: Iterator[pa.RecordBatch]
 
 
 def read_parts(path: Path, format: str | None) -> tuple[pa.Table, bool]:
@@ -29,23 +40,110 @@ def read_parts(path: Path, format: str | None) -> tuple[pa.Table, bool]:
     parts = _parts(path)
     formats = {_format_of(part, format) for part in parts}
     if len(formats) > 1:
-        raise StepError(
-            f"{path.name} mixes {' and '.join(sorted(formats))} files", remedy="Keep one format in one folder."
-        )
+        raise _mixed(path, formats)
     kind = formats.pop()
     readers = {"csv": _read_csv, "parquet": _read_parquet, "jsonl": _read_jsonl}
     tables = [readers[kind](part) for part in parts]
     for part, table in zip(parts, tables, strict=True):
         _check_names(part, table.column_names)
-        if set(table.column_names) != set(tables[0].column_names):
-            differing = ", ".join(sorted(set(table.column_names) ^ set(tables[0].column_names)))
-            raise StepError(f"{part.name} and {parts[0].name} have different columns: {differing}")
+        _check_same(part, table.column_names, parts[0], tables[0].column_names)
     names = tables[0].column_names
     try:
         joined = pa.concat_tables([table.select(names) for table in tables], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise StepError(f"the files of {path.name} do not fit together: {_first_line(error)}") from error
     return joined, kind != "csv"
+
+
+def stream_parts(path: Path, format: str | None) -> Parts:
+    """The same in batches, at no time more than one of them in memory. Batches raise StepError as they are read."""
+    parts = _parts(path)
+    formats = {_format_of(part, format) for part in parts}
+    if len(formats) > 1:
+        raise _mixed(path, formats)
+    kind = formats.pop()
+    names = _names_of(parts[0], kind)
+    for part in parts[1:]:
+        _check_same(part, _names_of(part, kind), parts[0], names)
+    streams = {"csv": _stream_csv, "parquet": _stream_parquet, "jsonl": _stream_jsonl}
+    return Parts(names, kind != "csv", (batch for part in parts for batch in streams[kind](part)))
+
+
+def _names_of(path: Path, kind: str) -> list[str]:
+    """Column names; of JSON lines every one that a line has, in the order of the lines."""
+    if kind == "csv":
+        names = _header(path)[0]
+    elif kind == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            names = list(pq.read_schema(path).names)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _malformed(path, error, "Parquet") from error
+    else:
+        names = list(dict.fromkeys(name for batch in _stream_jsonl(path) for name in batch.schema.names))
+        if not names:
+            raise StepError(f"{path.name} is empty")
+    _check_names(path, names)
+    return names
+
+
+def _stream_csv(path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    header, delimiter = _header(path)
+    try:
+        with pa.input_stream(path) as stream:
+            yield from csv.open_csv(
+                stream,
+                read_options=csv.ReadOptions(
+                    use_threads=False, block_size=_BLOCK, column_names=header, skip_rows_after_names=1
+                ),
+                parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=_as_strings(header),
+            )
+    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        if "Empty CSV" in str(error):
+            return  # nothing but column names
+        raise _malformed(path, error, "CSV") from error
+
+
+def _as_strings(header: Sequence[str]) -> Any:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    return csv.ConvertOptions(
+        column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False, null_values=[]
+    )
+
+
+def _stream_parquet(path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        yield from pq.ParquetFile(path).iter_batches(batch_size=_BATCH)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _malformed(path, error, "Parquet") from error
+
+
+def _stream_jsonl(path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    from pyarrow import json
+
+    try:
+        with pa.input_stream(path) as stream:
+            reader = io.BufferedReader(stream, _BLOCK)
+            while block := reader.read(_BLOCK):
+                block += reader.readline()
+                if not block.strip():
+                    continue
+                options = json.ReadOptions(use_threads=False, block_size=len(block) + 1)
+                yield from json.read_json(pa.BufferReader(block), read_options=options).combine_chunks().to_batches()
+    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        raise _malformed(path, error, "JSON lines") from error
 
 
 def count_rows(path: Path) -> int:
@@ -123,9 +221,7 @@ def _read_csv(path: Path) -> pa.Table:
                     use_threads=False, block_size=_BLOCK, column_names=header, skip_rows_after_names=1
                 ),
                 parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                convert_options=csv.ConvertOptions(
-                    column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False, null_values=[]
-                ),
+                convert_options=_as_strings(header),
             )
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         raise _malformed(path, error, "CSV") from error
@@ -178,6 +274,18 @@ def _read_jsonl(path: Path) -> pa.Table:
         return json.read_json(pa.BufferReader(data), read_options=options)
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         raise _malformed(path, error, "JSON lines") from error
+
+
+def _mixed(path: Path, formats: set[str]) -> StepError:
+    return StepError(
+        f"{path.name} mixes {' and '.join(sorted(formats))} files", remedy="Keep one format in one folder."
+    )
+
+
+def _check_same(part: Path, names: Sequence[str], first: Path, expected: Sequence[str]) -> None:
+    if set(names) != set(expected):
+        differing = ", ".join(sorted(set(names) ^ set(expected)))
+        raise StepError(f"{part.name} and {first.name} have different columns: {differing}")
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

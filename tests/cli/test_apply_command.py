@@ -64,6 +64,35 @@ def test_a_gate_stops_it(applied: Path, call: Call) -> None:
     assert call(applied, "plan", "--detailed-exitcode").code == 0
 
 
+def test_a_broken_data_contract_stops_it_before_training(applied: Path, call: Call) -> None:
+    expect = """\
+    expect:
+      rows: {min: 500}
+      columns: {calls: {between: [0, 8]}, months: {type: integer}, plan: {in: [a, b]}}
+"""
+    edit(applied / "specs/churn.yaml", "    id: customer\n", "    id: customer\n" + expect)
+    came = call(applied, "apply", "--auto-approve", "--json")
+    document = json.loads(came.out)
+    assert (came.code, document["exit_code"]) == (3, 3)
+    [run] = document["runs"]
+    assert {step["step"]: step["status"] for step in run["steps"]}["train"] == "skipped"
+    assert [gate["name"] for gate in run["gates"]] == ["rows", "calls.between", "plan.in"]
+    again = call(applied, "apply", "--auto-approve")
+    assert again.code == 3
+    assert "stopped by the data contract" in again.out
+    assert "Nothing was trained; what was live stays live" in again.out
+    check_golden("plan_contract.txt", call(applied, "plan").out)
+    shown = call(applied, "show", run["run_id"]).out
+    assert "fail  the number of rows is 300, at least 500 expected" in shown
+    edit(applied / "specs/churn.yaml", "min: 500", "min: 300")
+    edit(applied / "specs/churn.yaml", "in: [a, b]", "in: [a, b, c]")
+    edit(applied / "specs/churn.yaml", "[0, 8]", "[0, 9]")
+    came = call(applied, "apply", "--auto-approve")
+    assert came.code == 0
+    assert "300 rows, 5 columns, 4 checks of the contract passed" in came.out
+    assert "train skipped" not in came.out and "Nothing to do" not in came.out
+
+
 def test_a_failing_step_shows_its_log(applied: Path, call: Call) -> None:
     (applied / "slow.py").write_text("print('about to fail'); raise SystemExit('no such luck')\n")
     edit(applied / "specs/churn.yaml", "  training:\n", SLOW + "  training:\n")
