@@ -30,6 +30,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "evidence": "Write a release's signed evidence into a folder.",
         "verify": "Check that evidence is as it was signed.",
         "graph": "Draw the steps of a model.",
+        "data": "Propose a data contract, check data, compare snapshots.",
         "audit": "List, verify or export the audit log.",
         "doctor": "Check this installation and project.",
     },

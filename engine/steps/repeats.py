@@ -51,7 +51,7 @@ class Repeats:
         if not len(rows):
             return
         found = np.empty(len(rows), dtype=[("high", "<u8"), ("low", "<u8"), ("row", "<i8")])
-        found["high"], found["low"] = (_hashed(columns, key) for key in _KEYS)
+        found["high"], found["low"] = hashed(columns)
         found["row"] = rows
         self._held.append(found)
         self._count += len(found)
@@ -86,6 +86,12 @@ class Repeats:
                 with (self._files / f"{number:03}").open("ab") as file:
                     rows[order[ends[number] : ends[number + 1]]].tofile(file)
         self._held, self._count = [], 0
+
+
+def hashed(columns: Sequence[Any]) -> tuple[Any, Any]:
+    """128 bits of each row in two arrays of uint64 (n,). columns: object arrays (n,) of texts."""
+    high, low = (_hashed(columns, key) for key in _KEYS)
+    return high, low
 
 
 def _hashed(columns: Sequence[Any], key: str) -> Any:

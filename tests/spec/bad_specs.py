@@ -31,10 +31,6 @@ model_spec:
     personal: [customer_id]
     expect:
       rows: {min: 100}
-      columns:
-        age: {type: integer, between: [18, 100], missing: {max: 1%}, tolerance: 1%}
-        plan: {in: [basic, pro], distinct: {min: 2}, length: [1, 9], matches: "^[a-z]+$"}
-      other_columns: allow
       keys: [[customer_id]]
       checks: [{name: adds_up, expression: total >= monthly, tolerance: 0.1}]
       freshness: {column: signed_up_at, max_age: 30d}
