@@ -210,7 +210,7 @@ class _Type(_Rule):
 class _Between(_Rule):
     def __init__(self, low: Any, high: Any) -> None:
         super().__init__("between", f"not {range_text(low, high)}")
-        self._low, self._high = (datetime.fromisoformat(end) if isinstance(end, str) else end for end in (low, high))
+        self._low, self._high = map(_end, (low, high))
         self._dates = isinstance(low, str) or isinstance(high, str)
 
     def holds(self, values: Values) -> Any:
@@ -225,6 +225,12 @@ class _Between(_Rule):
         if self._high is not None:
             held = pc.and_kleene(held, pc.less_equal(found, pa.scalar(self._high, kind)))
         return held
+
+
+def _end(end: Any) -> datetime | float | None:
+    if isinstance(end, str):
+        return datetime.fromisoformat(end)
+    return None if end is None else float(end)
 
 
 class _Among(_Rule):
