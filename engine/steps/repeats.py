@@ -60,7 +60,9 @@ class Repeats:
             self._spill()
 
     def found(self) -> Repeated:
-        """What repeats, among all rows so far."""
+        """What repeats, among all rows. Its files are removed, so that it can be asked once."""
+        import shutil
+
         import numpy as np
 
         if self._files is None:
@@ -68,7 +70,9 @@ class Repeats:
             return _together([_repeated(part) for part in parts])
         self._spill()
         dtype = [("high", "<u8"), ("low", "<u8"), ("row", "<i8")]
-        return _together([_repeated(np.fromfile(file, dtype=dtype)) for file in sorted(self._files.iterdir())])
+        parts = [_repeated(np.fromfile(file, dtype=dtype)) for file in sorted(self._files.iterdir())]
+        shutil.rmtree(self._files, ignore_errors=True)
+        return _together(parts)
 
     def _spill(self) -> None:
         import numpy as np

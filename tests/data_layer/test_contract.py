@@ -6,6 +6,7 @@ import gzip
 import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +26,10 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 def held(path: Path, contract: dict[str, Any], *, missing: list[str] | None = None, **setting: Any) -> ContractReport:
     resolved = Contract.model_validate(contract).model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return check_file(path, resolved, Setting(NOW, path.parent, **setting), None, missing)
+    with TemporaryDirectory() as folder:
+        report = check_file(path, resolved, Setting(NOW, Path(folder), **setting), None, missing)
+        assert not list(Path(folder).iterdir())
+    return report
 
 
 def csv(tmp_path: Path, text: str, name: str = "t.csv") -> Path:
