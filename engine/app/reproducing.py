@@ -131,12 +131,20 @@ def _code(workspace: Workspace, found: ReleaseDetail, graph: Graph, folder: Path
     commit = str(git.get("commit") or "") if isinstance(git, Mapping) else ""
     if commit and _check_out(workspace.root, commit, folder) and _there(graph, folder) == wanted:
         return folder, f"commit {commit[:12]}"
-    changed = ", ".join(sorted(key.partition(":")[2] for key in wanted))
-    kept = f"commit {commit[:12]} has others" if commit else "it was in no git repository"
+    changed = ", ".join(dict.fromkeys(_files_of(wanted)))
+    kept = f"commit {commit[:12]} does not have it" if commit else "it was in no git repository"
     raise UsageError(
         f"the code of {found.release.model}@{found.release.version} is not kept: {changed} changed since, and {kept}",
         remedy="Commit code before it is applied: then a release can be made again.",
     )
+
+
+def _files_of(contents: Mapping[str, Json]) -> list[str]:
+    """The names of code and files in contents by observed key."""
+    found: list[str] = []
+    for key, content in sorted(contents.items()):
+        found += list(content) if isinstance(content, Mapping) else [key.partition(":")[2]]
+    return found
 
 
 def _recorded(found: ReleaseDetail, graph: Graph) -> dict[str, Json]:

@@ -44,7 +44,7 @@ def _outside(source: str, record: Mapping[str, Any]) -> str:
     kind, _, name = source.partition(":")
     if kind != "data":
         commit = record["code"]["commit"]
-        return f"{name} ({commit[:8]})" if kind == "code" and commit else name or source
+        return f"code ({commit[:8]})" if kind == "code" and commit else name or source
     wanted = record["data"]["source"]
     text = wanted if isinstance(wanted, str) else "a query" if wanted else record["data"]["name"] or "data"
     return text if len(text) <= 40 else f"data {short_digest(record['data']['digest'] or '')}"

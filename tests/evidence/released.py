@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracked_data import TrackedData, git, rows
+from tracked_data import TrackedData, find_dvc, git, rows
 
 from engine.cli.entry import run
 
@@ -17,8 +18,20 @@ model_spec:
   owner: growth
   versioning: dvc
   data: {source: "dvc:data/churn.csv@v1", target: churned, positive: "yes", id: customer}
-  training: {estimator: sklearn.linear_model.LogisticRegression, params: {C: 1.0}}
+  training: {function: "model:train", params: {C: 1.0}}
   validation: {metric: accuracy, threshold: 0.6}
+"""
+
+
+CODE = """\
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+UNSEEN = {"handle_unknown": "use_encoded_value", "unknown_value": -1}
+
+def train(X, y, C):
+    return make_pipeline(OrdinalEncoder(**UNSEEN), LogisticRegression(C=C)).fit(X, y)
 """
 
 
@@ -40,8 +53,10 @@ def make_releases(folder: Path) -> None:
     project = folder / "project"
     (project / "specs").mkdir(parents=True)
     (project / "engine.yaml").write_text("stores: {openlineage: lineage.jsonl}\n")
+    (project / "model.py").write_text(CODE)
     (project / ".gitignore").write_text("lineage.jsonl\n")
-    data = TrackedData(project, folder / "remote")
+    by_dvc = find_dvc() if os.environ.get("ENGINE_SOAK") == "1" else None  # DVC itself, where a soak finds it
+    data = TrackedData(project, folder / "remote", by_dvc)
     data.begin()
     data.track("data/churn.csv", rows(300, 0), "v1")
     data.track("data/churn.csv", rows(360, 1), "v2")

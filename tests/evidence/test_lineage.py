@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from released import Call
 from tracked_data import git
+
+from engine.adapters.openlineage import OpenLineage, Story
+from engine.cli.lineage_picture import lineage_picture
+from engine.core.records import Artifact, Run, RunStatus
+
+pytest.importorskip("openlineage.client")
 
 
 def test_lineage_answers_everything(made: Path, call: Call, tmp_path: Path) -> None:
@@ -33,8 +43,12 @@ def test_lineage_answers_everything(made: Path, call: Call, tmp_path: Path) -> N
         "pass  accuracy",
     ):
         assert told in text
-    assert "Drawn" in call(made, "show", "churn@2", "--lineage", "--out", str(tmp_path / "l.svg")).out
-    assert "dvc:data/churn.csv@v2" in (tmp_path / "l.svg").read_text()
+    picture = lineage_picture(record)
+    assert ("dvc:data/churn.csv@v2", "snapshot") in picture.links and ("churn@1", "churn@2") in picture.links
+    assert picture.kinds[f"code ({record['code']['commit'][:8]})"] == "outside" and picture.kinds["train"] == "here"
+    if os.environ.get("ENGINE_SOAK") == "1":  # drawing takes as long as all the rest
+        assert "Drawn" in call(made, "show", "churn@2", "--lineage", "--out", str(tmp_path / "l.svg")).out
+        assert "dvc:data/churn.csv@v2" in (tmp_path / "l.svg").read_text()
     assert call(made, "show", "churn@2", "--lineage", "--out", str(tmp_path / "l.gif")).code == 1
 
 
@@ -71,9 +85,54 @@ def test_two_releases_are_compared(made: Path, call: Call) -> None:
 
 
 def test_a_release_is_made_again(released: Path, call: Call) -> None:
+    code = released / "model.py"
+    code.write_text(code.read_text() + "\n\nNEW = 1\n")  # the commit still has what the release was made of
     before = sorted(file for file in released.rglob("*") if ".engine/cache" not in str(file))
     found = json.loads(call(released, "reproduce", "churn@1", "--json").out)
     assert found["agrees"] and found["same_model"] and found["same_metrics"]
+    assert found["code"].startswith("commit ")
     assert {each["step"] for each in found["outputs"]} == {"snapshot", "check_data", "split", "train", "evaluate"}
     assert all(each["agrees"] for each in found["outputs"])
     assert sorted(file for file in released.rglob("*") if ".engine/cache" not in str(file)) == before
+
+
+def test_code_that_no_commit_has_is_not_kept(released: Path, call: Call) -> None:
+    (released / "model.py").write_text("def train(X, y, C):\n    return None\n")
+    git(released, "checkout", "--quiet", "--orphan", "other")
+    (released / ".git/refs/heads/main").unlink()
+    git(released, "tag", "--delete", "v1", "v2")
+    git(released, "reflog", "expire", "--expire=now", "--all")
+    git(released, "gc", "--quiet", "--prune=now")
+    refused = call(released, "reproduce", "churn@1")
+    assert refused.code == 1 and "is not kept" in refused.err and "model.py" in refused.err
+
+
+def test_an_endpoint_of_openlineage_gets_the_event(tmp_path: Path) -> None:
+    taken: list[tuple[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(201)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: the tests' output is theirs."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    document = {"name": "m", "data": {"source": "s3://bucket/a/b.csv"}}
+    run = Run("r1", "m", RunStatus.FAILED, "2026-11-24T00:00:00Z", "2026-11-24T00:01:00Z", "d", document, "no rows")
+    story = Story(
+        "lineage", run, finished=True, data=Artifact("blake3:1", 5, "b.csv"), columns={"a": "numeric"}, rows=2
+    )
+    OpenLineage(f"http://127.0.0.1:{server.server_address[1]}", tmp_path).emit(story)
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    [(path, event)] = taken
+    assert (path, event["eventType"], event["job"]["name"]) == ("/api/v1/lineage", "FAIL", "m")
+    assert event["run"]["facets"]["errorMessage"]["message"] == "no rows"
+    assert (event["inputs"][0]["namespace"], event["inputs"][0]["name"]) == ("s3://bucket", "a/b.csv")
