@@ -13,6 +13,7 @@ from engine import __version__
 from engine.core.canonical import Json
 
 _GIT_SECONDS = 5.0
+_OURS_APART = (":/", ":(exclude)versions/*.dvc")  # everything but what `versioning: dvc` writes
 
 
 def provenance(project: Path) -> Mapping[str, Json]:
@@ -41,7 +42,7 @@ def _git(project: Path) -> dict[str, Json] | None:
         return {
             "commit": commit,
             "branch": _ask_git(project, "rev-parse", "--abbrev-ref", "HEAD"),
-            "dirty": bool(_ask_git(project, "status", "--porcelain", "--untracked-files=no")),
+            "dirty": bool(_ask_git(project, "status", "--porcelain", "--untracked-files=no", "--", *_OURS_APART)),
         }
     except (OSError, subprocess.SubprocessError):
         return None

@@ -13,6 +13,7 @@ from tracked_data import git
 from engine.adapters.sources import dvc
 from engine.cli.reasons import reason_text
 from engine.core.plan import Reason, ReasonCode
+from engine.runtime.environment import provenance
 
 
 def test_two_revisions_are_two_releases(released: Path, call: Call) -> None:
@@ -53,6 +54,8 @@ def test_a_release_is_recorded_for_dvc(made: Path, tmp_path: Path) -> None:
         "model.dvc",
         "predictions.parquet.dvc",
     ]
+    assert git(made, "status", "--porcelain", "--untracked-files=no"), "release 2 wrote over what release 1 had"
+    assert provenance(made)["git"]["dirty"] is False, "which is no local change of the code"
     before = git(made, "rev-list", "-1", "HEAD", "--", "versions")  # what release 1 wrote, committed before release 2
     for revision, tag in (("", "v2"), (f"@{before}", "v1")):
         dvc.fetch(f"dvc:versions/churn/data{revision}", made, lambda name, several: tmp_path / "data" / name)
