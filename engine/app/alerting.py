@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from engine import kinds
@@ -19,6 +19,7 @@ from engine.app.facts import live_since
 from engine.app.monitoring import watched_document
 from engine.app.retraining import Note, is_alarming
 from engine.app.workspace import Workspace
+from engine.clock import Clock
 from engine.core.alerts import (
     WARNING,
     Alert,
@@ -74,7 +75,7 @@ class Alerting:
     reports_of: Callable[[str, int], Sequence[WindowReport]]
     troubles_of: Callable[[str], Mapping[str, tuple[str, str]]]
     note: Callable[[Note], None]
-    clock: Callable[[], datetime]
+    clock: Clock
     known: dict[str, Known] = field(default_factory=dict)
     sent: dict[tuple[str, str, str], int] = field(default_factory=dict)  # by model, receiver and outcome
     controller: str = field(default_factory=socket.gethostname)
@@ -328,7 +329,7 @@ def test(workspace: Workspace, model: str) -> Sequence[Tried]:
     blocks = blocks_of(watched_document(workspace, model))
     if not blocks:
         raise UsageError(f"the spec of {model} names nobody who is told", remedy="Add monitoring.alerts.")
-    now = utc(datetime.now(timezone.utc))
+    now = utc(workspace.clock())
     alert = Alert(model, "TestAlert", WARNING, "this is a test; nothing is wrong", "Nothing is to be done.")
     tried = []
     for block in blocks:

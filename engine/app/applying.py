@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,6 @@ def apply(
     lock_timeout: float = 0.0,
     jobs: int | None = None,
     because: str = "",
-    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> list[Result]:
     """Carry out `planned`, model by model, each under its lease; the results are in the plan's order.
 
@@ -50,7 +48,6 @@ def apply(
     jobs = jobs or os.cpu_count() or 1
     tasks = [_task(planned, name) for name, model in planned.models.items() if model.plan.changes]
     with runner_of(workspace, tell=tell, stop=stop, on_kill=on_kill, lock_timeout=lock_timeout, jobs=jobs) as runner:
-        runner = replace(runner, clock=clock, means=replace(runner.means, clock=clock))
         if because:
             runner = replace(runner, provenance={**runner.provenance, "because": because})
         if planned.saved is not None:
@@ -132,7 +129,7 @@ def runner_of(
             stop=stop,
             history=store,
             prefetch=prefetch,
-            clock=_now,
+            clock=workspace.clock,
             jobs=jobs,
         )
 
@@ -169,17 +166,13 @@ def _means(
         secrets_in=list_references,
         strategy_of=lambda block: kinds.STRATEGIES[str(block["strategy"])](block),
         hold_endpoint=leases.hold_endpoint,
-        clock=_now,
+        clock=workspace.clock,
         lineage=workspace.store.lineage().lineage,
         actor=actor,
         sign_model=ModelSignatures(workspace).sign,
         record_version=partial(record, workspace.root),
         killed=killed,
     )
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 class _Lookup:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +130,6 @@ class Controller:
         *,
         note: Callable[[Note], None],
         tell: Callable[[Event], None],
-        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         from engine.adapters.state import holder
 
@@ -159,7 +157,7 @@ class Controller:
             registry=workspace.registry,
             observer=observer(workspace),
             hold_endpoint=self._leases.hold_endpoint,
-            clock=clock,
+            clock=workspace.clock,
             actor=this_actor(),
         )
         self._watching = Watching(
@@ -168,7 +166,7 @@ class Controller:
             document_of=lambda model: self._specs.documents[model].document,
             note=told,
             judged=self._judged,
-            clock=clock,
+            clock=workspace.clock,
         )
         self._retraining = Retraining(
             workspace=workspace,
@@ -180,7 +178,7 @@ class Controller:
             tell=tell,
             stop=self._stop,
             kills=self._kills,
-            clock=clock,
+            clock=workspace.clock,
             jobs=options.jobs,
         )
         self.training = Loop(self._retraining.reconcile, options.trainings, self._failed)
@@ -193,7 +191,7 @@ class Controller:
             reports_of=self._watching.reports,
             troubles_of=self._troubles,
             note=told,
-            clock=clock,
+            clock=workspace.clock,
         )
         self.alerting = Loop(self._alerting.reconcile, _TELLERS, self._failed)
         self._rollouts: dict[str, Rollout] = {}
@@ -218,21 +216,31 @@ class Controller:
             self.stop()
             for thread in loops:
                 thread.join()
-            self._close()
+            self.close()
 
     def run_once(self) -> dict[str, EngineError]:
         """One pass over everything: what is due is done; the models that failed."""
         try:
             self._take_first_commit()
-            self.look()
-            failed = self.delivery.run_once() | self.monitoring.run_once()
-            failed |= self.training.run_once()
-            self.look()
-            failed |= self.delivery.run_once()
+            failed = self.work()
             self._alerting.waits = False  # the next pass may be far away, or never
             return failed | self.alerting.run_once()
         finally:
-            self._close()
+            self.close()
+
+    def work(self) -> dict[str, EngineError]:
+        """Do what is due at this moment, and wait for nothing that comes later; the models that failed."""
+        self.look()
+        failed = self.delivery.run_once() | self.monitoring.run_once()
+        failed |= self.training.run_once()
+        self.look()
+        return failed | self.delivery.run_once()
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        self._leases.close()
+        self._watching.close()
+        self._workspace.registry.close()
 
     @property
     def loops(self) -> Mapping[str, Loop]:
@@ -270,11 +278,6 @@ class Controller:
         self.stop()
         for kill in list(self._kills):
             kill()
-
-    def _close(self) -> None:
-        self._leases.close()
-        self._watching.close()
-        self._workspace.registry.close()
 
     # ── where specs come from ──────────────────────────────────────────────────────────────────────────────
 

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -203,7 +202,7 @@ def _progress(workspace: Workspace, seeing: ServingFolder, model: str, number: i
     endpoint = workspace.reader.models([model])[model].endpoint
     if rollout is None or not rollout.is_open:
         return Progress(model, endpoint, rollout)
-    now = _now()
+    now = workspace.clock()
     assessment = None if rollout.strategy.analysis is None else seeing.assessment(rollout, now)
     seen = seeing.seen(rollout, now)
     return Progress(model, endpoint, rollout, seen, assessment, _detection(workspace, rollout))
@@ -243,7 +242,7 @@ def _delivery(
             registry=workspace.registry,
             observer=seeing or ServingFolder(workspace.home / SERVING),
             hold_endpoint=keeper.hold_endpoint,
-            clock=_now,
+            clock=workspace.clock,
             actor=actor or this_actor(),
         )
     finally:
@@ -299,10 +298,6 @@ def _shares(endpoint: object) -> list[tuple[int, str, float]]:
 def succeeded(found: Progress) -> bool:
     """Whether nothing was sent away: the candidate was promoted, or there was none."""
     return found.rollout is None or found.rollout.phase is Phase.PROMOTED
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 def this_actor() -> str:

@@ -44,7 +44,7 @@ def import_feedback(workspace: Workspace, model: str, path: Path, id_column: str
 
     _logged(workspace, model)
     labels = _labels(path, id_column, actual_column)
-    desk, total = Desk(workspace.serving, model), Taken()
+    desk, total = Desk(workspace.serving, model, workspace.clock), Taken()
     left = iter(sorted(labels, key=lambda label: label.id))  # as the log lies
     try:
         while some := list(islice(left, _AT_ONCE)):

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -84,11 +83,7 @@ def monitored(workspace: Workspace, model: str, limit: int = 50) -> Monitored:
         store.close()
 
 
-def monitor_of(
-    workspace: Workspace,
-    store: SqlMonitoring,
-    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
-) -> Monitor:
+def monitor_of(workspace: Workspace, store: SqlMonitoring) -> Monitor:
     """A monitor over the project's log; releases' references are read once."""
     from engine.adapters.detectors.find import check_block
     from engine.runtime.monitor import Monitor
@@ -98,7 +93,7 @@ def monitor_of(
     def reference(model: str, version: int) -> Reference:
         return reference_of_version(workspace, model, version)
 
-    return Monitor(ServedLog(workspace.serving), store, reference, clock, check_block)
+    return Monitor(ServedLog(workspace.serving), store, reference, workspace.clock, check_block)
 
 
 def watched(workspace: Workspace, model: str) -> Settings:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -139,14 +139,13 @@ def plan(
     *,
     variables: Mapping[str, str],
     request: Request,
-    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> Planned:
     """Plan every model. Changes nothing but the cache. Raises SpecError, UsageError, StateError."""
     texts = read_texts(workspace, files)
     keys = spec_keys(workspace, texts, variables)
     memos = Cache(workspace.cache_file).memos(texts)
     with _begin(workspace, texts, keys, variables, memos) as begun:
-        now = clock()
+        now = workspace.clock()
         packages = installed_packages()
         lineage = workspace.reader.lineage()
         world_key = digest([lineage.lineage, str(workspace.root), packages])

@@ -21,6 +21,7 @@ from engine.app.documents import SpecDocument
 from engine.app.facts import gather
 from engine.app.planning import Planned, plan, stat_of
 from engine.app.workspace import Workspace
+from engine.clock import Clock
 from engine.core.plan import Request
 from engine.core.records import Aftermath, Lease, Run, RunStatus, TriggerEvaluation
 from engine.errors import LockedError, StalePlanError, TransientError
@@ -70,7 +71,7 @@ class Retraining:
     tell: Callable[[Event], None]
     stop: threading.Event
     kills: list[Callable[[], None]]  # what ends the runs that go on
-    clock: Callable[[], datetime]
+    clock: Clock
     jobs: int
     _settled: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = field(default_factory=dict)
 
@@ -210,7 +211,7 @@ class Retraining:
         own = replace(self.workspace)
         try:
             file = Path(spec.file) if Path(spec.file).is_absolute() else self.workspace.root / spec.file
-            return plan(own, [file], variables=self.variables, request=request, clock=self.clock)
+            return plan(own, [file], variables=self.variables, request=request)
         finally:
             _close(own)
 
@@ -231,7 +232,6 @@ class Retraining:
                 on_kill=on_kill,
                 jobs=self.jobs,
                 because=because,
-                clock=self.clock,
             )
         finally:
             for kill in mine:

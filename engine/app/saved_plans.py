@@ -11,10 +11,9 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def is_saved_plan(path: Path) -> bool:
         return False
 
 
-def load_plan(workspace: Workspace, path: Path, clock: Callable[[], datetime]) -> Planned:
+def load_plan(workspace: Workspace, path: Path) -> Planned:
     """The plan of a file, planned again and found the same.
 
     Raises IntegrityError for a file that this project did not write, StalePlanError saying what has moved.
@@ -68,7 +67,7 @@ def load_plan(workspace: Workspace, path: Path, clock: Callable[[], datetime]) -
         made_for = f"--env {content['environment']}" if content["environment"] else "no environment"
         raise UsageError(f"{path} was made with {made_for}", remedy="Apply it with the same.")
     files = [workspace.root / name for name in content["files"]]
-    now = plan(workspace, files, variables=content["variables"], request=request, clock=clock)
+    now = plan(workspace, files, variables=content["variables"], request=request)
     moved = list(_moved(content, _content(workspace, now)))
     if moved:
         remedy = "Nothing was changed. Plan again: engine plan --out FILE"

@@ -53,7 +53,7 @@ def serve(
     workspace.prepare_home()
     folder = workspace.serving
     folder.mkdir(exist_ok=True, mode=0o700)
-    serve_truth(StateTruth(workspace), settings, folder, announce, door, beside)
+    serve_truth(StateTruth(workspace), settings, folder, announce, door, beside, workspace.clock)
 
 
 def control_beside(workspace: Workspace, control: ControlAt, *, insecure: bool) -> Control:

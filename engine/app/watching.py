@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from time import monotonic, time_ns
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from engine.app.monitoring import monitor_of, monitoring_store
 from engine.app.retraining import Note
 from engine.app.workspace import Workspace
+from engine.clock import Clock
 from engine.core.monitoring import Breach, WindowReport, breaches, settings_of
 from engine.core.records import Endpoint, Event, EventKind
 from engine.core.verdict import Verdict
@@ -63,7 +63,7 @@ class Watching:
     document_of: Callable[[str], Mapping[str, Any]]
     note: Callable[[Note], None]
     judged: Callable[[str], None]
-    clock: Callable[[], datetime]
+    clock: Clock
     _seen: dict[str, object] = field(default_factory=dict)
     _told: set[tuple[str, int, str, str]] = field(default_factory=set)
     _logs: Mapping[str, _Log] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Watching:
 
     @cached_property
     def _monitor(self) -> Monitor:
-        return monitor_of(replace(self.workspace), self._store, self.clock)
+        return monitor_of(replace(self.workspace), self._store)
 
     def reconcile(self, model: str) -> Reconciled:
         """One pass. Raises EngineError."""

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.clock import Clock, system_clock
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Workspace:
 
     root: Path
     environment: str | None = None
+    clock: Clock = system_clock
 
     @property
     def shared(self) -> Path:
@@ -111,8 +113,8 @@ class Workspace:
             path = self.root / self.state_url.removeprefix("sqlite:///")
             self.prepare_home()
             path.parent.mkdir(parents=True, exist_ok=True)
-            return SqlStateStore(f"sqlite:///{path}")
-        return SqlStateStore(self.state_url)
+            return SqlStateStore(f"sqlite:///{path}", self.clock)
+        return SqlStateStore(self.state_url, self.clock)
 
     @cached_property
     def artifacts(self) -> LocalArtifacts:

@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.clock import Clock, system_clock
 from engine.core.canonical import utc
 from engine.core.evidence import Tally
 from engine.serving.payloads import parse
@@ -66,8 +67,9 @@ class Taken:
 class Desk:
     """Takes the feedback of one model. `folder`: the gateway's."""
 
-    def __init__(self, folder: Path, model: str) -> None:
+    def __init__(self, folder: Path, model: str, clock: Clock = system_clock) -> None:
         self._model = model
+        self._clock = clock
         self._lookup = Lookup(folder / LOG / model)
         self._actuals = Actuals.in_folder(folder)
 
@@ -91,7 +93,7 @@ class Desk:
 
     def misses_recent(self, labels: Sequence[Label]) -> bool:
         """Whether a prediction is not in the log, but so young that it may still wait to be written."""
-        oldest = first_id(datetime.now(timezone.utc) - _RECENT)
+        oldest = first_id(self._clock() - _RECENT)
         recent = {label.id for label in labels if (id_number(label.id) or 0) >= oldest}
         return len(self._lookup.find(recent)) < len(recent)
 
@@ -103,7 +105,7 @@ class Desk:
         given: dict[str, str | float] = {}
         for id_, value in usable:
             given.setdefault(id_, value)
-        now = datetime.now(timezone.utc)
+        now = self._clock()
         at = utc(now.replace(microsecond=0))
         kept = self._actuals.add(
             self._model, utc(now), given, lambda ids: _tallies(at, [(made[id_], given[id_]) for id_ in ids])

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
+from engine.clock import Clock, system_clock
 from engine.core.canonical import utc
 from engine.errors import EngineError
 from engine.serving.children import Template
@@ -28,8 +28,15 @@ _COUNT_SECONDS = 30.0  # a slot that left a route may still count requests that 
 class Fleet:
     """Follows what is wanted. `on_change` is called after a route or the state of a release changed."""
 
-    def __init__(self, truth: Truth, template: Template, settings: Settings, on_change: Callable[[], None]) -> None:
-        self._means = _Means(truth, template, settings, self._changed)
+    def __init__(
+        self,
+        truth: Truth,
+        template: Template,
+        settings: Settings,
+        on_change: Callable[[], None],
+        clock: Clock = system_clock,
+    ) -> None:
+        self._means = _Means(truth, template, settings, self._changed, clock)
         self._on_change = on_change
         self._lineage = ""
         self.models: dict[str, ModelFleet] = {}
@@ -78,8 +85,11 @@ class Fleet:
 class _Means:
     """What the parts of a fleet share."""
 
-    def __init__(self, truth: Truth, template: Template, settings: Settings, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, truth: Truth, template: Template, settings: Settings, on_change: Callable[[], None], clock: Clock
+    ) -> None:
         self.truth, self.template, self.settings, self.on_change = truth, template, settings, on_change
+        self.clock = clock
 
 
 class Loaded:
@@ -92,7 +102,7 @@ class Loaded:
         self._on_change = on_change
         self._said = ("", "")
         self._reason = ""
-        self.since = utc(datetime.now(timezone.utc))
+        self.since = utc(self._means.clock())
         self._task = asyncio.get_running_loop().create_task(self._load())
 
     @property
@@ -152,7 +162,7 @@ class Loaded:
         said = (self.state, self.reason)
         if said != self._said:
             self._said = said
-            self.since = utc(datetime.now(timezone.utc))
+            self.since = utc(self._means.clock())
             self._on_change()
 
 
@@ -191,7 +201,7 @@ class ModelFleet:
 
     def _warm(self, wanted: Wanted) -> ReleaseRef | None:
         """The release that stays loaded for a rollback, as long as it does."""
-        return wanted.warm if utc(datetime.now(timezone.utc)) < wanted.warm_until else None
+        return wanted.warm if utc(self._means.clock()) < wanted.warm_until else None
 
     def _needed(self, wanted: Wanted) -> set[int | None]:
         kept = (wanted.stable, wanted.candidate, self._warm(wanted))

@@ -23,6 +23,7 @@ from math import nan
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.clock import Clock, system_clock
 from engine.serving import prediction_log_format as form
 from engine.serving.counting import Part as Place
 from engine.serving.settings import LogSettings
@@ -37,14 +38,15 @@ _log = logging.getLogger("engine.serving")
 class Ids:
     """Gives ids that grow, also when the clock goes back."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = system_clock) -> None:
+        self._clock = clock
         self._start = secrets.randbits(form.START_BITS) << form.COUNT_BITS
         self._count = 0
         self._milliseconds = 0
 
     def take(self, rows: int) -> int:
         """The id of the first of some rows; those of the others follow."""
-        now = time.time_ns() // 1_000_000
+        now = int(self._clock().timestamp() * 1000)
         if now > self._milliseconds:
             self._milliseconds = now
         count = self._count
@@ -55,11 +57,11 @@ class Ids:
 class PredictionLog:
     """All models' logs below a folder. One gateway at a time writes there."""
 
-    def __init__(self, folder: Path, settings: LogSettings) -> None:
+    def __init__(self, folder: Path, settings: LogSettings, clock: Clock = system_clock) -> None:
         self.folder = folder
         self.settings = settings
         self.models: dict[str, ModelLog] = {}
-        self._ids = Ids()
+        self._ids = Ids(clock)
         self._writer = ThreadPoolExecutor(1, "prediction-log")
         self._flushing = asyncio.Lock()
 

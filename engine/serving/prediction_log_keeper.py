@@ -16,13 +16,15 @@ import struct
 import sys
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from engine.clock import Clock, system_clock
 from engine.serving.prediction_log import PredictionLog
 from engine.serving.settings import LogSettings
 
-_ASKED = struct.Struct("<IIB")  # lengths of the model's name and of the body; whether it is the last try
+_ASKED = struct.Struct("<IIBd")  # lengths of the model's name and of the body; whether it is the last try; the time
 _SAID = struct.Struct("<HI")  # status (0: ask again after a flush), length
 _TAKE, _TIDY = "take", "tidy"
 _MOST_WAITING = 16
@@ -42,8 +44,9 @@ class Answer(NamedTuple):
 class Keeper:
     """`log.add` takes predictions, `take` takes feedback, `run` goes on until it is cancelled, `close` writes all."""
 
-    def __init__(self, folder: Path, settings: LogSettings) -> None:
-        self.log = PredictionLog(folder / "log", settings)
+    def __init__(self, folder: Path, settings: LogSettings, clock: Clock = system_clock) -> None:
+        self.log = PredictionLog(folder / "log", settings, clock)
+        self._clock = clock
         self._folder = folder
         self._settings = settings
         self._clerk: asyncio.subprocess.Process | None = None
@@ -109,7 +112,7 @@ class Keeper:
         clerk, name = self._clerk, model.encode()
         assert clerk.stdin is not None
         assert clerk.stdout is not None
-        clerk.stdin.write(_ASKED.pack(len(name), len(body), last) + name + body)
+        clerk.stdin.write(_ASKED.pack(len(name), len(body), last, self._clock().timestamp()) + name + body)
         await clerk.stdin.drain()
         status, size = _SAID.unpack(await clerk.stdout.readexactly(_SAID.size))
         return status, await clerk.stdout.readexactly(size)
@@ -181,11 +184,16 @@ def _serve(folder: Path, asked: BinaryIO, said: BinaryIO) -> None:
     from engine.serving.feedback import Desk
 
     desks: dict[str, Desk] = {}
+    now = 0.0
+
+    def clock() -> datetime:
+        return datetime.fromtimestamp(now, timezone.utc)
+
     while head := asked.read(_ASKED.size):
-        name, size, last = _ASKED.unpack(head)
+        name, size, last, now = _ASKED.unpack(head)
         model, body = asked.read(name).decode(), asked.read(size)
         if model not in desks:
-            desks[model] = Desk(folder, model)
+            desks[model] = Desk(folder, model, clock)
         status, document = _take(desks[model], body, last=bool(last))
         text = json.dumps(document).encode()
         said.write(_SAID.pack(status, len(text)) + text)

@@ -21,11 +21,12 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Protocol
 
+from engine.clock import Clock, system_clock
 from engine.core.canonical import utc
 from engine.errors import UsageError
 from engine.serving import desired as snapshots
@@ -43,7 +44,6 @@ from engine.serving.tokens import Door
 
 STATUS, ROUTES, EVIDENCE, LOCK = "status.json", "routes.json", "evidence.db", "lock"
 PRIVATE = "private"
-_STATUS_SECONDS = 1.0
 _DESCRIPTORS = 256  # beside those of connections
 _LOOK_SECONDS = 0.02
 _CONDENSE_SECONDS = 600.0
@@ -72,6 +72,7 @@ def serve(
     announce: Callable[[str], None],
     door: Door | None = None,
     beside: Sequence[Companion] = (),
+    clock: Clock = system_clock,
 ) -> None:
     """Serve until SIGTERM or SIGINT. `announce` is called with the address once the gateway listens.
 
@@ -86,7 +87,7 @@ def serve(
     taken = take(folder) if settings.take_over else None
 
     async def main(lock: int) -> None:
-        await Service(truth, settings, folder, door, beside, lock, taken).run(announce)
+        await Service(truth, settings, folder, door, beside, lock, taken, clock).run(announce)
 
     with _locked(folder, taken) as lock:
         uvloop.run(main(lock))
@@ -140,8 +141,10 @@ class Service:
         beside: Sequence[Companion] = (),
         lock: int = -1,
         taken: Taken | None = None,
+        clock: Clock = system_clock,
     ) -> None:
         self._truth = truth
+        self._clock = clock
         self._door = door
         self._lock = lock
         self._predecessor = taken
@@ -162,11 +165,11 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         template = Template(_own_folder(self._folder / PRIVATE))
-        keeper = Keeper(self._folder, self._settings.log)
+        keeper = Keeper(self._folder, self._settings.log, self._clock)
         self._gateway = gateway = Gateway(
             self._settings, keeper, lambda: metrics.text(self._gateway, template), self._door
         )
-        self._fleet = gateway.fleet = Fleet(self._truth, template, self._settings, self._changed)
+        self._fleet = gateway.fleet = Fleet(self._truth, template, self._settings, self._changed, self._clock)
         self._listener = listener = Listener(gateway)
         template.start()
         tasks = [loop.create_task(self._follow())]
@@ -287,7 +290,7 @@ class Service:
         loop = asyncio.get_running_loop()
         while True:
             with suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._dirty.wait(), _STATUS_SECONDS)
+                await asyncio.wait_for(self._dirty.wait(), self._settings.status_seconds)
             self._dirty.clear()
             if self._settings.parent not in (None, os.getppid()):
                 _log.warning("The process that started this gateway is gone: it ends too")
@@ -305,7 +308,7 @@ class Service:
             "format_version": 1,
             "gateway": self._id,
             "pid": os.getpid(),
-            "at": utc(datetime.now(timezone.utc)),
+            "at": utc(self._clock()),
             "address": self._address,
             "models": {name: model.to_json() for name, model in sorted(self._fleet.models.items())},
         }
@@ -319,11 +322,11 @@ class Service:
             await loop.run_in_executor(None, self._add, tallies)
             if loop.time() - condensed > _CONDENSE_SECONDS:
                 condensed = loop.time()
-                before = utc(datetime.now(timezone.utc) - _CONDENSE_AFTER)
+                before = utc(self._clock() - _CONDENSE_AFTER)
                 await loop.run_in_executor(None, self._condense, before)
 
     def _taken(self) -> list[Any]:
-        at = utc(datetime.now(timezone.utc).replace(microsecond=0))
+        at = utc(self._clock().replace(microsecond=0))
         return [tally for slot in self._fleet.slots() if (tally := slot.take(at)) is not None]
 
     def _write_evidence(self) -> None:

@@ -40,6 +40,7 @@ class Settings:
     take_over_seconds: float = 120.0  # for the models to be ready before that
     poll_seconds: float = 0.25  # between two looks at the state
     flush_seconds: float = 0.5  # between two rows of evidence
+    status_seconds: float = 1.0  # between two reports of what is in effect, at most
     require_token: bool = False  # also on loopback
     token: str | None = None  # a further one for predictions, beside those of the token file
     parent: int | None = None  # a process without which the gateway ends

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ from engine.adapters.state.queries import (
     find_release,
 )
 from engine.adapters.state.transaction import Transaction
+from engine.clock import Clock, system_clock
 from engine.core.alerts import KEPT_RECORDS, AlertRecord, Told
 from engine.core.canonical import Json, utc
 from engine.core.records import (
@@ -63,15 +64,10 @@ PENDING_LIMIT = 10_000
 """How many events of one model may wait for somebody to take them up."""
 
 
-def utc_now() -> datetime:
-    """The clock of a store that is given none."""
-    return datetime.now(timezone.utc)
-
-
 class SqlStateStore(StateQueries):
     """A state in SQLite or PostgreSQL; creates or migrates it when made. Safe to share between threads."""
 
-    def __init__(self, url: str, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, url: str, clock: Clock = system_clock) -> None:
         self._clock = clock
         try:
             address = sa.make_url(url)

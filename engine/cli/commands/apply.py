@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,7 +78,7 @@ def _planned(settings: Settings, workspace: Workspace, paths: tuple[str, ...], o
             f"{saved[0]} is a saved plan, which is applied as it is",
             remedy=f"Leave out {given[0] if given else 'the other arguments'}, or plan anew: engine plan --out FILE",
         )
-    return load_plan(workspace, settings.folder / saved[0], lambda: datetime.now(timezone.utc))
+    return load_plan(workspace, settings.folder / saved[0])
 
 
 def _carry_out(workspace: Workspace, planned: Planned, options: dict[str, Any], *, as_json: bool) -> int:
