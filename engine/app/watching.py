@@ -24,7 +24,7 @@ from engine.core.monitoring import Breach, WindowReport, breaches, settings_of
 from engine.core.records import Endpoint, Event, EventKind
 from engine.core.verdict import Verdict
 from engine.runtime.deliver import Again, Delivery, Reconciled
-from engine.runtime.monitor import Monitor, next_look
+from engine.runtime.monitor import Monitor, closes_in, next_look
 from engine.runtime.trigger_windows import trigger_windows
 from engine.serving.prediction_log import OPEN
 from engine.triggers.facts import Window
@@ -36,6 +36,8 @@ LOOK_SECONDS = 2.0
 """How often it is asked whether a log has grown."""
 IDLE_SECONDS = 60.0
 """When to look again at a model whose log does not grow: what grows wakes it."""
+WRITTEN_SECONDS = 0.6
+"""How long it may take until a prediction is in the log."""
 ACTOR = "monitoring"
 _COARSE = 2_000_000_000  # nanoseconds within which a change may not show in a folder's time
 _WINDOWS = 50  # that triggers and breaches look at
@@ -96,7 +98,9 @@ class Watching:
         again = next_look(looked, settings, self.clock())
         if again is None:
             self._seen[model] = (endpoint.stable, size)
-        return Again(IDLE_SECONDS if again is None else min(again, IDLE_SECONDS), "watching")
+            full = closes_in(looked, settings, self.clock())  # what grows wakes it, too, but some seconds later
+            again = IDLE_SECONDS if full is None else full + WRITTEN_SECONDS
+        return Again(min(again, IDLE_SECONDS), "watching")
 
     def grown(self) -> set[str]:
         """The models whose log is another one than when this was last asked. Asks the disk every two seconds."""

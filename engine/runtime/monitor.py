@@ -69,8 +69,9 @@ class Monitor:
         opened: Window | None = None
         more = False
         last = next(iter(self._store.reports(model, version, 1)), None)
-        after, number = (last.window.last, last.window.number + 1) if last is not None else ("", 1)
-        rows = self._log.served(model, version, after)
+        number = last.window.number + 1 if last is not None else 1
+        before = last or next(iter(self._store.reports(model, limit=1)), None)  # what others answered is not read again
+        rows = self._log.served(model, version, before.window.last if before is not None else "")
         for window, held, closed in cut(rows, number, settings.rows, settings.duration, self._clock() - SETTLED):
             if not closed:
                 opened = window
@@ -170,6 +171,14 @@ class Monitor:
 
 def _failed(report: WindowReport) -> bool:
     return any(check.verdict is Verdict.FAIL for check in report.checks)
+
+
+def closes_in(looked: Looked, settings: Settings, now: datetime) -> float | None:
+    """Seconds until the open window has all its rows, if as many come as came since it began; None if nobody knows."""
+    if looked.open is None or settings.rows is None:
+        return None
+    lasted = (now - moment(looked.open.since)).total_seconds()
+    return max(0.0, lasted * (settings.rows - looked.open.rows) / looked.open.rows)
 
 
 def next_look(looked: Looked, settings: Settings, now: datetime) -> float | None:

@@ -20,18 +20,20 @@ from engine.adapters.detectors.find import check_block
 from engine.adapters.monitoring import SqlMonitoring
 from engine.app.monitoring import Monitored
 from engine.cli.monitoring_html import monitored_html
+from engine.core.canonical import utc
 from engine.core.monitoring import (
     FigureLimit,
     MetricLimit,
     QualityLimits,
     ServiceLimits,
     Settings,
+    Window,
     WindowReport,
     breaches,
 )
 from engine.core.verdict import Verdict
 from engine.errors import StateError
-from engine.runtime.monitor import Monitor
+from engine.runtime.monitor import Looked, Monitor, closes_in
 from engine.runtime.reference import Reference, reference_of
 from engine.runtime.trigger_windows import trigger_windows
 from engine.serving.feedback import Desk, Label
@@ -412,3 +414,12 @@ def test_a_page_with_plots_needs_nothing_else(world: World) -> None:
     months = next(row for row in tree.iter("tr") if "months" in "".join(row.itertext()))
     assert [cell.text for cell in months][-1] == "drift"
     assert any("breached" in "".join(each.itertext()) for each in tree.iter("p"))
+
+
+def test_when_a_window_of_rows_is_full() -> None:
+    began = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    opened = Looked((), (), Window(1, "a", "b", utc(began), utc(began), 100))
+    now = began + timedelta(seconds=20)
+    assert closes_in(opened, Settings(rows=500), now) == 80
+    assert closes_in(opened, Settings(rows=None, duration=60), now) is None
+    assert closes_in(Looked((), (), None), Settings(rows=500), now) is None
