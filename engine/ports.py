@@ -307,8 +307,10 @@ class LabelledRows(Protocol):
     def mark(self, model: str) -> str:
         """How far they go now: the text of a `LabelMark`. The same text means the same rows."""
 
-    def write(self, model: str, mark: str, target: Path) -> int:
-        """Write the rows up to a mark to a Parquet file; how many. Raises StalePlanError when some of them are gone.
+    def write(self, model: str, mark: str, target: Path, newest: int | None = None) -> int:
+        """Write the rows up to a mark, or the `newest` of them, to a Parquet file; how many.
+
+        Raises StalePlanError when some of them are gone.
 
         Columns: `id` (of the prediction), `at` (UTC), `identity` (its `data.id`, null if it came without), `actual`
         and `features` (JSON). In the order of the predictions.

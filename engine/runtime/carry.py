@@ -144,7 +144,9 @@ class Carrier:
     def _feedback(self, work: Work) -> StepOutcome:
         _clear(work.folder)
         mark = str(self._subject.world.observations.contents["feedback"])
-        rows = self._means.labelled.write(self._subject.document["name"], mark, _outputs(work)["rows"])
+        settings: Mapping[str, Any] = work.step.settings
+        newest = settings.get("data", {}).get("window", {}).get("rows")
+        rows = self._means.labelled.write(self._subject.document["name"], mark, _outputs(work)["rows"], newest)
         failpoint("step.worked")
         return StepOutcome({"rows": rows}, f"{rows:,} labelled predictions")
 

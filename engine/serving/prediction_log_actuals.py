@@ -93,6 +93,17 @@ class Actuals:
             ).fetchone()
         return int(count), newest or ""
 
+    def newest(self, model: str, until: str, count: int) -> str:
+        """The oldest id of the `count` newest that came up to a moment, UTC; empty where there are not as many."""
+        if not self._path.exists():
+            return ""
+        with closing(self._open()) as connection:
+            found = connection.execute(
+                "SELECT id FROM actuals WHERE model = ? AND at <= ? ORDER BY id DESC LIMIT 1 OFFSET ?",
+                (model, until, count - 1),
+            ).fetchone()
+        return found[0].hex() if found else ""
+
     def forget(self, model: str, before: int) -> None:
         """Delete those of ids below this one."""
         if not self._path.exists():

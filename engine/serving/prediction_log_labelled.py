@@ -9,7 +9,8 @@ release by its version are nobody's traffic and left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from engine.core.labels import LabelMark
 from engine.errors import StalePlanError
 from engine.serving.prediction_log_actuals import Actuals
 from engine.serving.prediction_log_files import read_log
-from engine.serving.prediction_log_format import FORCED, WAYS, Prediction
+from engine.serving.prediction_log_format import FORCED, WAYS, Prediction, time_of
 
 _GROUP_ROWS = 20_000
 
@@ -32,8 +33,11 @@ class LabelledLog:
         """How far the labels of a model go now."""
         return str(LabelMark(*Actuals.in_folder(self._folder).extent(model)))
 
-    def write(self, model: str, mark: str, target: Path) -> int:
-        """Write the rows up to a mark, oldest first; how many. Raises StalePlanError when they are not all there."""
+    def write(self, model: str, mark: str, target: Path, newest: int | None = None) -> int:
+        """Write the rows up to a mark, or the `newest` of them, oldest first; how many.
+
+        Raises StalePlanError when they are not all there.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -42,7 +46,8 @@ class LabelledLog:
         schema = pa.schema(
             [("id", text), ("at", pa.timestamp("us", "UTC")), ("identity", text), ("actual", text), ("features", text)]
         )
-        rows, written = self._rows(model, wanted), 0
+        rows = self._rows(model, wanted) if newest is None else iter(self._newest(model, wanted, newest))
+        written = 0
         with pq.ParquetWriter(target, schema, compression="zstd") as file:
             while some := list(islice(rows, _GROUP_ROWS)):
                 file.write_table(pa.Table.from_pylist([_listed(row) for row in some], schema))
@@ -52,10 +57,21 @@ class LabelledLog:
             raise StalePlanError("the feedback changed while it was read", remedy="Nothing was recorded. Apply again.")
         return written
 
-    def _rows(self, model: str, mark: LabelMark) -> Iterator[Prediction]:
-        for row in read_log(self._folder, model) if mark.count else ():
+    def _newest(self, model: str, mark: LabelMark, count: int) -> Sequence[Prediction]:
+        """The newest rows, without reading what is older: labels say where these begin."""
+        actuals, labels = Actuals.in_folder(self._folder), count
+        while True:
+            first = actuals.newest(model, mark.until, labels)
+            rows = deque(self._rows(model, mark, first), count)
+            if len(rows) == count or not first:
+                return rows
+            labels *= 2  # some of these are no rows to learn from
+
+    def _rows(self, model: str, mark: LabelMark, first: str = "") -> Iterator[Prediction]:
+        since = time_of(int(first, 16)) if first else None
+        for row in read_log(self._folder, model, since) if mark.count else ():
             known = row.labelled_at is not None and row.labelled_at <= mark.until
-            if known and row.features is not None and row.way != WAYS[FORCED]:
+            if known and row.id >= first and row.features is not None and row.way != WAYS[FORCED]:
                 yield row
 
 

@@ -32,7 +32,7 @@ def build_graph(document: Document) -> Graph:
     table = _table(document)
     steps = [
         snapshot(document),
-        *((feedback(),) if document["data"].get("feedback") else ()),
+        *((feedback(document),) if document["data"].get("feedback") else ()),
         check_data(document),
         *(command(block, document) for block in document["steps"]),
         split(document, table),
@@ -58,11 +58,17 @@ def snapshot(document: Document) -> Step:
     )
 
 
-def feedback() -> Step:
-    """The predictions whose actual value is known now, into the store."""
+def feedback(document: Document) -> Step:
+    """The predictions whose actual value is known now, into the store; the newest alone where others are left out.
+
+    Without `data.id` a window leaves so many of them at most. With it, which rows are the same shows in the table only.
+    """
+    data = document["data"]
+    rows = None if data.get("id") is not None else (data.get("window") or {}).get("rows")
     return Step(
         "feedback",
         "feedback",
+        settings={} if rows is None else {"data": {"window": {"rows": rows}}},
         inputs={"feedback": Observed("feedback")},
         outputs={"rows": "feedback.parquet"},
         packages=("pyarrow",),

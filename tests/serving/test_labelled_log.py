@@ -59,3 +59,21 @@ def test_rows_that_are_gone_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StalePlanError, match="the feedback changed"):
         LabelledLog(tmp_path).write("churn", mark, tmp_path / "rows.parquet")
     writer.close()
+
+
+def test_the_newest_rows_are_had_without_those_that_are_nobodys_traffic(tmp_path: Path) -> None:
+    writer, labelled = Writer(tmp_path), LabelledLog(tmp_path)
+    ids = [*writer.fill(6), *(writer.add(way=FORCED) for _ in range(5)), *writer.fill(1), *writer.fill(1)]
+    writer.flush()
+    tell(tmp_path, ids[:-1])
+    mark = labelled.mark("churn")
+    tell(tmp_path, ids[-1:])
+
+    def written(newest: int | None) -> list[str]:
+        labelled.write("churn", mark, tmp_path / "rows.parquet", newest)
+        return [row["id"] for row in pq.read_table(tmp_path / "rows.parquet").to_pylist()]
+
+    every = [*ids[:6], ids[11]]
+    assert written(None) == written(7) == written(100) == every, "the last one's label came later"
+    assert [written(count) for count in (1, 2, 5)] == [every[-1:], every[-2:], every[-5:]]
+    writer.close()
