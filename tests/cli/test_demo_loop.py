@@ -16,7 +16,7 @@ from engine.core.rollout import Phase
 DEMO = Path(__file__).parents[2] / "docs/demo_loop.py"
 
 
-@pytest.mark.skipif(os.environ.get("ENGINE_SOAK") != "1", reason="takes four minutes: ENGINE_SOAK=1")
+@pytest.mark.skipif(os.environ.get("ENGINE_SOAK") != "1", reason="takes six minutes: ENGINE_SOAK=1")
 def test_the_loop_heals_on_real_data_with_nobody_at_the_keyboard(tmp_path: Path) -> None:
     project = tmp_path / "electricity"
     told = subprocess.run([sys.executable, str(DEMO), str(project)], capture_output=True, text=True, check=False)
