@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def collect_garbage(workspace: Workspace, *, keep: int, dry_run: bool) -> Garbag
     All environments share the artifacts, so all their states are asked. Every model is held meanwhile, so that no run
     stores anything.
     """
-    sharing = [Workspace(workspace.root, name) for name in _environments(workspace)]
+    sharing = [replace(workspace, environment=name) for name in _environments(workspace)]
     sharing = [other for other in sharing if other.stores["artifacts"] == workspace.stores["artifacts"]]
     needed: set[str] = set()
     gone: list[str] = []
@@ -83,7 +82,7 @@ def retired_releases(workspace: Workspace) -> list[tuple[str, int]]:
     """
     from engine.app.monitoring import watched_document
 
-    now = datetime.now(timezone.utc)
+    now = workspace.clock()
     found: list[tuple[str, int]] = []
     for model, state in workspace.reader.models().items():
         releases = workspace.reader.releases(model)

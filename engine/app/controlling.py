@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -130,7 +130,7 @@ class _Controls:
 
     @contextmanager
     def _opened(self) -> Iterator[Workspace]:
-        workspace = Workspace(self.workspace.root, self.workspace.environment)
+        workspace = replace(self.workspace)
         try:
             yield workspace
         finally:

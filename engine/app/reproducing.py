@@ -95,7 +95,7 @@ def reproduce(workspace: Workspace, what: str, tell: Callable[[Event], None]) ->
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="engine-reproduce-")))
         root, origin = _code(workspace, found, graph, folder / "code")
-        now = _run(workspace, found, graph, _Apart(root, None, folder / "engine"), tell)
+        now = _run(workspace, found, graph, _Apart(root, folder=folder / "engine"), tell)
     return _compared(record, now, origin)
 
 
@@ -241,7 +241,7 @@ class _StoredLabels:
     def mark(self, model: str) -> str:  # noqa: ARG002 - a port
         return self.seen
 
-    def write(self, model: str, mark: str, target: Path) -> int:  # noqa: ARG002 - a port
+    def write(self, model: str, mark: str, target: Path, newest: int | None = None) -> int:  # noqa: ARG002 - a port
         if self.path is None:
             raise UsageError("the labelled predictions that it learned from are not kept")
         import pyarrow.parquet as pq

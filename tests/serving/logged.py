@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.clock import Clock, system_clock
 from engine.serving.counting import Part
 from engine.serving.prediction_log import PredictionLog
 from engine.serving.prediction_log_files import LOG, read_log
@@ -36,9 +37,9 @@ def said(label: str = "yes", share: float = 0.75) -> Reply:
 class Writer:
     """A log that is written in a test: each `flush` is a block, `close` ends the segment."""
 
-    def __init__(self, folder: Path, settings: LogSettings | None = None) -> None:
+    def __init__(self, folder: Path, settings: LogSettings | None = None, clock: Clock = system_clock) -> None:
         self.folder = folder
-        self.log = PredictionLog(folder / LOG, settings or LogSettings())
+        self.log = PredictionLog(folder / LOG, settings or LogSettings(), clock)
 
     def add(
         self, months: float = 3, place: Part = STABLE, way: int = ASSIGNED, reply: Reply | None = None, **more: Any

@@ -23,6 +23,7 @@ from engine.app.workspace import open_workspace
 from engine.core.evidence import Tally
 from engine.core.records import Endpoint, Release
 from engine.serving.evidence_file import EvidenceFile
+from engine.testing.clocks import SharedClock
 
 TWIN, MISCHIEF, CHANGED, ALTERED = 2, 3, 4, 5  # the releases beside the first one: see conftest.py
 ROW = {"months": 3, "calls": 5, "plan": "a"}
@@ -30,12 +31,18 @@ PREDICT = "/v1/models/churn/predict"
 JSON = {"content-type": "application/json"}
 _START = """
 import json, sys
+from dataclasses import replace
 from pathlib import Path
 from engine.app.serving import serve
 from engine.app.workspace import open_workspace
-from engine.serving.settings import Settings
-settings = Settings(**{"port": 0, **json.loads(sys.argv[2])})
-serve(open_workspace(Path(sys.argv[1])), settings, insecure=False, announce=lambda a: print(a, flush=True))
+from engine.serving.settings import LogSettings, Settings
+from engine.testing.clocks import SharedClock
+given = {"port": 0, **json.loads(sys.argv[2])}
+settings = Settings(**{**given, "log": LogSettings(**given.pop("log", {}))})
+workspace = open_workspace(Path(sys.argv[1]))
+for clock in sys.argv[3:]:
+    workspace = replace(workspace, clock=SharedClock(Path(clock)))
+serve(workspace, settings, insecure=False, announce=lambda a: print(a, flush=True))
 """
 CODES.add(_START)
 
@@ -85,13 +92,16 @@ class Gateway:
     settings: Mapping[str, Any] = field(default_factory=dict)
     address: str = ""
     since: int = 0  # the generation from which on evidence is looked at
+    name: str = "churn"  # the model
+    clock: SharedClock | None = None  # where time is not the machine's
     _clients: list[Client] = field(default_factory=list)
 
     def start(self) -> Gateway:
         """Start it; returns once it listens."""
+        shared = [] if self.clock is None else [str(self.clock.path)]
         with (self.folder / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(self.folder), json.dumps(dict(self.settings))],
+                [sys.executable, "-c", _START, str(self.folder), json.dumps(dict(self.settings)), *shared],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -146,7 +156,7 @@ class Gateway:
     def model(self) -> dict[str, Any]:
         """What status.json says of the model."""
         nothing = {"generation": 0, "effective": None, "releases": {}}
-        found: dict[str, Any] = self.status()["models"].get("churn", nothing)
+        found: dict[str, Any] = self.status()["models"].get(self.name, nothing)
         return found
 
     def state(self, version: int) -> dict[str, str]:
@@ -161,7 +171,7 @@ class Gateway:
 
     def tallies(self) -> Sequence[Tally]:
         """The evidence."""
-        return EvidenceFile(self.serving / "evidence.db").tallies("churn", self.since)
+        return EvidenceFile(self.serving / "evidence.db").tallies(self.name, self.since)
 
     def effective(self, *, stable: int, candidate: int | None = None, weight: float = 0.0, mirror: float = 0.0) -> None:
         """Wait until this is in effect."""
@@ -187,7 +197,7 @@ class Gateway:
 
     def model_pid(self, version: int) -> int:
         """The process of a release; 0 while there is none."""
-        found: list[int] = self.ask("/v1/models/churn").json["processes"][str(version)]
+        found: list[int] = self.ask(f"/v1/models/{self.name}").json["processes"][str(version)]
         return found[0] if found else 0
 
 

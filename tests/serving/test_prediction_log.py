@@ -24,6 +24,7 @@ from engine.serving.prediction_log_format import FELL_BACK, count_of, id_number,
 from engine.serving.prediction_log_lookup import Lookup
 from engine.serving.settings import LogSettings
 from engine.serving.wire import MLFLOW, OPEN_INFERENCE, Reply, Request
+from engine.testing.state_contract import FakeClock
 
 SETTINGS = LogSettings()
 LONG_AGO = time.time() - 10 * 86400
@@ -101,12 +102,11 @@ def test_failures_and_numbers_are_kept_too(tmp_path: Path) -> None:
     assert read(tmp_path) == rows
 
 
-def test_ids_grow_also_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = Ids()
-    now = 1_800_000_000_000_000_000
-    monkeypatch.setattr(time, "time_ns", lambda: now)
+def test_ids_grow_also_when_the_clock_goes_back() -> None:
+    clock = FakeClock(datetime.fromtimestamp(1_800_000_000, timezone.utc))
+    ids = Ids(clock)
     first = ids.take(3)
-    now -= 3_600_000_000_000
+    clock.advance(-3600)
     second = ids.take(1)
     assert second > first + 2
     assert time_of(first).timestamp() == 1_800_000_000
@@ -115,16 +115,16 @@ def test_ids_grow_also_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch)
     assert [id_number(text) for text in ("", "x" * 32, "A" * 32, "1" * 31, "１" * 32, "1_" * 16)] == [None] * 6
 
 
-def test_moments_limits_and_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moments_limits_and_order(tmp_path: Path) -> None:
     ids = []
+    begin = datetime.fromtimestamp(1_800_000_000, timezone.utc)
+    clock = FakeClock(begin)
     for hour in (1, 2, 3):
-        monkeypatch.setattr(time, "time_ns", lambda hour=hour: (1_800_000_000 + hour * 3600) * 10**9)
-        writer = Writer(tmp_path)
+        clock.advance(3600)
+        writer = Writer(tmp_path, clock=clock)
         ids += writer.fill(4)
         writer.close()
         os.utime(files(tmp_path)[-1], (0, 1_800_000_000 + hour * 3600 + 1))
-    monkeypatch.undo()
-    begin = datetime.fromtimestamp(1_800_000_000, timezone.utc)
 
     def found(**limits: Any) -> list[str]:
         return [row.id for row in read(tmp_path, **limits)]
