@@ -1,6 +1,6 @@
 # make demo   the main job on real data, from nothing
 # make demo-delivery   a good release and four bad ones meet live traffic
-# make demo-loop   the loop that heals: an electricity market replayed, drift, retrains, canaries (5 minutes)
+# make demo-loop   the loop that heals: an electricity market replayed, drift, retrains, canaries (6 minutes)
 # make test   the tests
 # make check  lint, types, layers, tests
 # make soak   the long versions of the crash, chaos and statistics tests (hours)

@@ -3,7 +3,7 @@
 `engine up` serves two models that learned the same from the first 2,000 half-hours of an electricity market, by the
 estimator that a spec gets which names none: one with triggers, one that nobody touches. All half-hours that follow are
 replayed in their order, one request each; what the price did comes back as feedback a day later. Nothing else is done:
-no command is typed after `engine up`. The market goes on while a retrain trains, is checked and proves itself: at 144
+no command is typed after `engine up`. The market goes on while a retrain trains, is checked and proves itself: at 148
 half-hours a second each second of that costs three days.
 
 Usage: python docs/demo_loop.py [FOLDER] [--rows N] [--rate N]; needs `engine` beside this Python.
@@ -57,7 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--rows", type=int, default=43_312, help="half-hours, of 43,312")
-    parser.add_argument("--rate", type=float, default=144.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=148.0, help="requests a second")
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(), "electricity")
     stream = set_up(folder)[: asked.rows]
