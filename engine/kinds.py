@@ -38,7 +38,15 @@ KINDS = Kinds(
             "champion": "engine.gates.champion:Block",
             "fairness": "engine.gates.fairness:Block",
             "slices": "engine.gates.slices:Block",
+            "calibration": "engine.gates.calibration:Block",
+            "churn": "engine.gates.churn:Block",
+            "robustness": "engine.gates.robustness:Block",
+            "leakage": "engine.gates.leakage:Block",
             "latency_p99": "engine.gates.latency:Block",
+            "model_size": "engine.gates.model_size:Block",
+            "cost_per_million": "engine.gates.cost:Block",
+            "value": "engine.gates.value:Block",
+            "function": "engine.gates.function:Block",
             "metric": "engine.gates.threshold:Block",  # last: other gates may name a metric too
         }
     ),
@@ -65,6 +73,7 @@ WORKER_STEPS: Mapping[str, str] = {
     "split": "engine.steps.split:run",
     "train": "engine.steps.train:run",
     "evaluate": "engine.steps.evaluate:run",
+    "examine": "engine.steps.examine:run",
 }
 """What runs in a worker process, by step kind."""
 

@@ -105,7 +105,7 @@ def runner_of(
 
         def prefetch(plan: ModelPlan, graph: Graph) -> None:
             coming = {graph.by_name[a.step].kind for a in plan.actions if isinstance(a, Run | Conditional)}
-            if coming & {"check_data", "split", "train", "evaluate"}:
+            if coming & {"check_data", "split", "train", "evaluate", "examine"}:
                 executor.prefetch()
             if coming & {"register", "deploy"}:
                 registry.prefetch()
@@ -148,7 +148,7 @@ def _means(
     from engine.adapters.versioning.dvc import record
     from engine.spec.references import list_references
 
-    source = DataSources(stats)
+    source, signatures = DataSources(stats), ModelSignatures(workspace)
     return Means(
         project=workspace.root,
         kinds=Kinds(worker=kinds.WORKER_STEPS, inline=kinds.INLINE_STEPS),
@@ -169,7 +169,8 @@ def _means(
         clock=workspace.clock,
         lineage=workspace.store.lineage().lineage,
         actor=actor,
-        sign_model=ModelSignatures(workspace).sign,
+        sign_model=signatures.sign,
+        signed=signatures.holds,
         record_version=partial(record, workspace.root),
         killed=killed,
     )

@@ -23,6 +23,7 @@ from engine.app.documents import SpecDocument, load_specs, place_of
 from engine.app.planning import Inquiry, PlannedModel, TriggerState, stat_of, triggers_of
 from engine.app.workspace import Workspace
 from engine.core.canonical import Json, canonical_json, digest, utc
+from engine.core.champion import Champion, champion_of
 from engine.core.fingerprint import Observations
 from engine.core.graph import Graph
 from engine.core.plan import Conditional, ModelPlan, Request, Reuse, Run
@@ -126,7 +127,11 @@ class _Fresh:
                 return str(kept["feedback"].components["inputs"]["feedback"])
             return self._workspace.labelled.mark(model)
 
-        return graph, look(graph, spec.document, root, self._stats, source, packages, labels)
+        return graph, look(graph, spec.document, root, self._stats, source, packages, labels, self._champion)
+
+    def _champion(self, model: str) -> Champion | None:
+        reader = self._workspace.reader
+        return champion_of(reader.models([model])[model].endpoint, reader.releases(model))
 
     def _with_registry(self, world: World, name: str) -> Observations:
         if not self._inquiry.request.refresh:

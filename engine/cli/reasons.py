@@ -111,6 +111,9 @@ def _change(reason: Reason, _document: Document) -> str:
 
 
 def _data(reason: Reason, document: Document) -> str:
+    if reason.field == "champion":
+        before, after = (str(content or "none").partition(",")[0] for content in (reason.before, reason.after))
+        return f"champion changed: {before} → {after}"
     if reason.field != "data":
         return f"data changed: {reason.field}"
     source = document()["data"]["source"]

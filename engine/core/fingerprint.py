@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.core.canonical import Json, canonical_json, digest
-from engine.core.graph import FromStep, Observed, Step
+from engine.core.champion import Champion, Opponent
+from engine.core.graph import Against, Input, Observed, Step
 from engine.core.records import StepResult
 
 
@@ -21,7 +22,8 @@ class Observations:
 
     `contents` maps an observed key to its digest, to one digest a file, or to None where only reading everything
     would tell. `imports` names, by observed key, the installed packages that the code there uses. `aliases` and
-    `versions` come from the registry, and are None unless it was asked.
+    `versions` come from the registry, and are None unless it was asked. `champion` is what is live, for the steps that
+    ask.
     """
 
     contents: Mapping[str, str | Mapping[str, str] | None] = field(default_factory=dict)
@@ -29,6 +31,7 @@ class Observations:
     packages: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, int] | None = None
     versions: frozenset[int] | None = None
+    champion: Champion | None = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,20 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Di
     return tuple(found)
 
 
-def _content(
-    source: FromStep | Observed, results: Mapping[str, StepResult], world: Observations
-) -> str | Mapping[str, str] | None:
+def opponent_of(source: Against, results: Mapping[str, StepResult], world: Observations) -> Opponent | None:
+    """Who the candidate of these results is held against; None where there is nobody."""
+    if world.champion is None:
+        return None
+    model, rows = (results[each.step].outputs[each.output].digest for each in (source.candidate, source.holdout))
+    return world.champion.against(model, rows)
+
+
+def _content(source: Input, results: Mapping[str, StepResult], world: Observations) -> str | Mapping[str, str] | None:
     if isinstance(source, Observed):
         return world.contents.get(source.key)
+    if isinstance(source, Against):
+        opponent = opponent_of(source, results, world)
+        return "none" if opponent is None else opponent.content
     return results[source.step].outputs[source.output].digest
 
 

@@ -33,7 +33,15 @@ class Observed:
     key: str
 
 
-Input: TypeAlias = FromStep | Observed
+@dataclass(frozen=True)
+class Against:
+    """The stored model of the release that a candidate is held against, which depends on the candidate and its rows."""
+
+    candidate: FromStep
+    holdout: FromStep
+
+
+Input: TypeAlias = FromStep | Observed | Against
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,12 @@ class Step:
     @property
     def upstream(self) -> tuple[str, ...]:
         """The names of all steps that must have been settled before this one, without repeats."""
-        sources = [*self.inputs.values(), *self.carries.values()]
-        names = [source.step for source in sources if isinstance(source, FromStep)]
+        names = []
+        for source in (*self.inputs.values(), *self.carries.values()):
+            if isinstance(source, FromStep):
+                names.append(source.step)
+            elif isinstance(source, Against):
+                names += [source.candidate.step, source.holdout.step]
         return tuple(dict.fromkeys([*names, *self.after, *([self.gate] if self.gate else [])]))
 
 

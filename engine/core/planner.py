@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from engine.core.fingerprint import Fingerprint, Observations, differences, fingerprint
-from engine.core.graph import FromStep, Graph, Observed, Step
+from engine.core.graph import Against, FromStep, Graph, Observed, Step
 from engine.core.plan import Action, Conditional, ModelPlan, Reason, ReasonCode, Request, Reuse, Run, Wait
 from engine.core.records import Artifact, Attempt, AttemptStatus, ModelState, StepResult
 from engine.core.verdict import Verdict
@@ -230,6 +230,8 @@ def explain(step: Step, before: Mapping[str, Any], after: Mapping[str, Any]) -> 
         code = ReasonCode.CODE_CHANGED if source.key.startswith("code:") else ReasonCode.DATA_CHANGED
         name = file or source.key.partition(":")[2] or source.key
         return Reason(code, name, first.before, first.after, others=others)
+    if isinstance(source, Against):
+        return Reason(ReasonCode.DATA_CHANGED, "champion", first.before, first.after, others=others)
     cause = source.step if isinstance(source, FromStep) else None
     return Reason(ReasonCode.UPSTREAM, first.name, first.before, first.after, cause, others)
 

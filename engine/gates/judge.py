@@ -14,19 +14,45 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.core.verdict import Verdict, worst
-from engine.errors import NotSupportedError, StateError
-from engine.gates import baseline, champion, fairness, latency, slices, threshold
+from engine.errors import StateError
+from engine.gates import (
+    baseline,
+    calibration,
+    champion,
+    churn,
+    cost,
+    fairness,
+    function,
+    latency,
+    leakage,
+    model_size,
+    robustness,
+    slices,
+    threshold,
+    value,
+)
 from engine.gates.block import GateBlock
 from engine.gates.result import GateResult
 
-BLOCKS: Mapping[str, type[GateBlock]] = {
-    "metric": threshold.Block,
-    "baseline": baseline.Block,
-    "champion": champion.Block,
-    "fairness": fairness.Block,
-    "slices": slices.Block,
-    "latency_p99": latency.Block,
+GATES: Mapping[str, Any] = {
+    "metric": threshold,
+    "baseline": baseline,
+    "champion": champion,
+    "fairness": fairness,
+    "slices": slices,
+    "calibration": calibration,
+    "churn": churn,
+    "robustness": robustness,
+    "leakage": leakage,
+    "latency_p99": latency,
+    "model_size": model_size,
+    "cost_per_million": cost,
+    "value": value,
+    "function": function,
 }
+"""Gate → the module with its `Block` and its `assess(block, evaluation)`."""
+
+BLOCKS: Mapping[str, type[GateBlock]] = {name: module.Block for name, module in GATES.items()}
 
 
 @dataclass(frozen=True)
@@ -65,8 +91,7 @@ def kind_of(block: Mapping[str, Any]) -> str | None:
 def judge(validation: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> tuple[Verdict, list[Judged]]:
     """The verdict of the binding gates, and every gate's result.
 
-    Raises StateError for a block that is not valid (the spec was checked before) and NotSupportedError for a kind
-    that this version cannot assess.
+    Raises StateError for a block that is not valid: the spec was checked before.
     """
     judged = [_assess(block, evaluation) for block in validation]
     return worst(j.result.verdict for j in judged if j.binding), judged
@@ -80,11 +105,5 @@ def _assess(raw: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Judged:
         block = BLOCKS[kind].model_validate(raw)
     except ValidationError as error:
         raise StateError(f"the {kind} gate is not valid: {error.errors()[0]['msg']}") from None
-    match block:
-        case threshold.Block():
-            result = threshold.assess(block, evaluation)
-        case baseline.Block():
-            result = baseline.assess(block, evaluation)
-        case _:
-            raise NotSupportedError(f"{kind} gates are not supported yet", remedy="Take it out of validation.")
+    result: GateResult = GATES[kind].assess(block, evaluation)
     return Judged(kind, block.binding, block.on_failure, block.retries, result)

@@ -59,6 +59,11 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
+def signed(value: float) -> str:
+    """A difference for people: with its sign."""
+    return f"+{number(value)}" if value > 0 else number(value).replace("-", "−")
+
+
 def number_against(value: float, limit: float) -> str:
     """A number for people, with as many digits as it takes to see on which side of a limit it is."""
     text = number(value)
@@ -95,11 +100,17 @@ def finite(value: object) -> float | None:
     return as_float if math.isfinite(as_float) else None
 
 
+def counted(value: object) -> int:
+    """`value` as a number of things; 0 for what is none."""
+    number = finite(value)
+    return int(number) if number is not None and number >= 0 else 0
+
+
 def measured(evaluation: Mapping[str, Any], metric: str, average: str | None = None) -> Measured | GateResult:
     """The metric of an evaluation, or the result that says why it cannot be judged."""
-    broken = _broken(evaluation)
-    if broken is not None:
-        return broken
+    unusable = broken(evaluation)
+    if unusable is not None:
+        return unusable
     label = metric if average is None else f"{metric} ({average})"
     found = _entry(evaluation, metric, average)
     if found is None:
@@ -119,7 +130,8 @@ def measured(evaluation: Mapping[str, Any], metric: str, average: str | None = N
     return Measured(label, value, finite(found.get("low")), finite(found.get("high")))
 
 
-def _broken(evaluation: Mapping[str, Any]) -> GateResult | None:
+def broken(evaluation: Mapping[str, Any]) -> GateResult | None:
+    """Why nothing can be judged of an evaluation: it failed, or the hold-out is empty; else None."""
     error = evaluation.get("error")
     if error:
         return GateResult(Verdict.ERROR, f"the evaluation failed: {error}", remedy="Mend the model's predictions.")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.canonical import utc
+from engine.core.champion import champion_of
 from engine.core.graph import Graph
 from engine.core.plan import Conditional, ModelPlan, Request, Run
 from engine.core.planner import PlanReader, make_plan, with_attempt
@@ -30,7 +31,7 @@ from engine.ports import HistoryReader, Ledger, StateReader
 from engine.runtime.carry import Carrier, Means, Subject
 from engine.runtime.events import Event, Retrying, RunFinished, RunStarted
 from engine.runtime.leases import LeaseKeeper
-from engine.runtime.observe import World
+from engine.runtime.observe import World, asks_for_champion
 from engine.runtime.walk import Outcome, Surroundings, Walk
 
 
@@ -98,6 +99,7 @@ def apply_one(task: Task, runner: Runner) -> Result:
     name = task.plan.name
     lost = threading.Event()
     with runner.leases.hold(name, lost=lost.set) as lease:
+        task = _with_champion(task, runner)
         plan = _planned(task, runner)
         refuse_more_than_agreed(task.plan, plan)
         if not plan.changes:
@@ -167,6 +169,16 @@ def _planned(task: Task, runner: Runner, request: Request | None = None) -> Mode
     state = runner.state.models([name])[name]
     request = task.request if request is None else request
     return make_plan(task.graph, task.spec_digest, state, runner.reader, task.world.observations, request)
+
+
+def _with_champion(task: Task, runner: Runner) -> Task:
+    """The task with what is live now: a rollout may have ended since the plan was made."""
+    if not asks_for_champion(task.graph):
+        return task
+    name = task.plan.name
+    champion = champion_of(runner.state.models([name])[name].endpoint, runner.history.releases(name))
+    world = replace(task.world, observations=replace(task.world.observations, champion=champion))
+    return replace(task, world=world)
 
 
 def _walk_with_retries(

@@ -13,17 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from engine.core.canonical import canonical_json, digest
+from engine.core.champion import COMPARED_WITH
 from engine.core.graph import Observed, Step
 from engine.core.records import Artifact, Endpoint, Lease, Release
 from engine.core.rollout import start, supersede
 from engine.core.stages import Strategy
-from engine.errors import EngineError, StalePlanError, StepCancelledError, StepError, TransientError
+from engine.errors import EngineError, IntegrityError, StalePlanError, StepCancelledError, StepError, TransientError
 from engine.failpoints import failpoint
 from engine.ports import (
     ArtifactStore,
@@ -82,7 +83,11 @@ class Means:
     lineage: str
     actor: str
     sign_model: Callable[[Artifact], None]
+<<<<<<< HEAD
     record_version: Callable[[Release, Mapping[str, tuple[Artifact, Path]]], object]  # for `versioning` in a spec
+=======
+    signed: Callable[[str], bool]  # whether the model of this digest was written by our own training
+>>>>>>> faa5c48 (Gates that ask for more than metrics: champion, fairness, slices, latency, size, cost, calibration, churn, robustness, leakage, value, functions)
     killed: threading.Event  # set when the user wants everything to end at once
 
 
@@ -155,6 +160,7 @@ class Carrier:
         if before is not None:
             return self._store(work, before, adopted=True)
         _clear(work.folder)
+        work = self._with_champion(work)
         block = self._block(work)
         resources = block.get("resources") or {}
         links = self._subject.world.links.get(work.step.name, {})
@@ -185,12 +191,28 @@ class Carrier:
         self._refuse_other_data(work, outcome)
         return self._store(work, outcome)
 
+<<<<<<< HEAD
     def _refuse_other_data(self, work: Work, outcome: StepOutcome) -> None:
         """Fetched data that is not the data of its fingerprint must not be kept, where the source can tell."""
         seen = outcome.facts.get(SEEN) if work.step.kind == "snapshot" else None
         if seen is not None and seen != self._subject.world.observations.contents["data"]:
             shutil.rmtree(work.folder, ignore_errors=True)
             raise StalePlanError("the data changed while it was read", remedy="Nothing was recorded. Apply again.")
+=======
+    def _with_champion(self, work: Work) -> Work:
+        """The work with what is to be said of the champion: may its file run code, or is it gone from the store?"""
+        champion = work.inputs.get("champion") if work.step.kind == "examine" else None
+        if champion is None:
+            return work
+        said = {**work.facts["champion"], "model": champion.digest, "signed": self._means.signed(champion.digest)}
+        inputs = work.inputs
+        try:
+            self._means.artifacts.path(champion)
+        except IntegrityError as error:
+            said["error"] = error.message
+            inputs = {role: artifact for role, artifact in inputs.items() if role != "champion"}
+        return replace(work, inputs=inputs, facts={**work.facts, "champion": said})
+>>>>>>> faa5c48 (Gates that ask for more than metrics: champion, fairness, slices, latency, size, cost, calibration, churn, robustness, leakage, value, functions)
 
     def _refuse_changed_code(self, work: Work) -> None:
         """A result of code that is not the code of its fingerprint must not be kept."""
@@ -208,7 +230,7 @@ class Carrier:
         """The part of the spec that sets the limits of this step."""
         if work.step.kind == "command":
             return next(block for block in self._subject.document["steps"] if block["name"] == work.step.name)
-        return self._subject.document["training"] if work.step.kind in ("train", "evaluate") else {}
+        return self._subject.document["training"] if work.step.kind in ("train", "evaluate", "examine") else {}
 
     def _inline(self, work: Work) -> StepOutcome:
         _clear(work.folder)
@@ -280,6 +302,7 @@ class Carrier:
             "metrics": evaluation["metrics"],
             "rows": evaluation["rows"],
             "verdict": json.loads(self._means.artifacts.path(work.inputs["verdict"]).read_text(encoding="utf-8")),
+            COMPARED_WITH: work.facts.get("examine", {}).get("champion"),
         }
 
     def _deploy(self, work: Work) -> StepOutcome:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.core.canonical import digest
+from engine.core.champion import Champion
 from engine.core.code import Code, code_of, command_files, module_files
 from engine.core.fingerprint import Observations
-from engine.core.graph import Graph, Observed, Step
+from engine.core.graph import Against, Graph, Observed, Step
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ def look(
     source: Source,
     packages: Mapping[str, str],
     labels: Callable[[str], str],
+    champion: Callable[[str], Champion | None],
 ) -> World:
     """Observe everything that the steps of one model read. Raises UsageError for what is not there.
 
-    `labels` says how far the actual values of a model's predictions go.
+    `labels` says how far the actual values of a model's predictions go, `champion` what of a model is live.
     """
     observer = _Observer(project, cache)
     contents: dict[str, Content | None] = {"data": source.observe(source_of(document), project, cache)}
@@ -56,8 +58,14 @@ def look(
             contents[key] = seen.content
             imports[key] = frozenset(_distribution(name, packages) for name in seen.imports) & packages.keys()
             links.setdefault(step.name, {}).update({file: project / file for file in seen.files})
-    observations = Observations(contents=contents, imports=imports, packages=packages)
+    live = champion(document["name"]) if asks_for_champion(graph) else None
+    observations = Observations(contents=contents, imports=imports, packages=packages, champion=live)
     return World(observations, links, tuple(sorted(observer.watched)))
+
+
+def asks_for_champion(graph: Graph) -> bool:
+    """Whether a candidate of this graph is held against what is live."""
+    return any(isinstance(source, Against) for step in graph.steps for source in step.inputs.values())
 
 
 def contents_of(step: Step, project: Path, cache: StatCache) -> dict[str, Content]:
@@ -103,6 +111,8 @@ class _Observer:
 
     def code(self, step: Step, role: str, name: str) -> Code:
         """The code behind a step's role: a declared file, a command's files, or a function's module."""
+        if ":" in name:
+            return self.function(step, name)
         if role not in ("command", "code") or name.endswith(".py"):
             if self.read(name) is None:
                 raise _missing(step, name)
@@ -110,15 +120,19 @@ class _Observer:
         settings: Mapping[str, Any] = step.settings
         block = settings["steps"][step.name] if step.kind == "command" else settings["training"]
         if block.get("function"):
-            module = str(block["function"]).partition(":")[0]
-            files = module_files(module, self.read) or module_files(module, self.read, "src")
-            if not files:
-                raise UsageError(
-                    f"{step.name}: module {module} is not in this project",
-                    remedy=f"Create {module.replace('.', '/')}.py, or mend training.function.",
-                )
-        else:
-            files = command_files(block.get("run") or block["predict"], self.read)
+            return self.function(step, str(block["function"]))
+        return code_of(command_files(block.get("run") or block["predict"], self.read), self.read)
+
+    def function(self, step: Step, name: str) -> Code:
+        """The code behind `package.module:function`."""
+        module = name.partition(":")[0]
+        files = module_files(module, self.read) or module_files(module, self.read, "src")
+        if not files:
+            field = "training.function" if step.name == "train" else f"{name} in validation"
+            raise UsageError(
+                f"{step.name}: module {module} is not in this project",
+                remedy=f"Create {module.replace('.', '/')}.py, or mend {field}.",
+            )
         return code_of(files, self.read)
 
     def file(self, step: Step, name: str) -> str:

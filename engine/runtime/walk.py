@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.canonical import utc
-from engine.core.fingerprint import Fingerprint, Observations, fingerprint
-from engine.core.graph import FromStep, Graph, Step
+from engine.core.fingerprint import Fingerprint, Observations, fingerprint, opponent_of
+from engine.core.graph import Against, FromStep, Graph, Step
 from engine.core.plan import ModelPlan, Reuse, Run, Wait
 from engine.core.planner import PlanReader
 from engine.core.records import Artifact, Attempt, AttemptStatus, Lease, StepResult
@@ -264,6 +264,11 @@ class Walk:
             if isinstance(source, FromStep)
         }
         facts = {name: results[name].facts for name in step.upstream if name in results}
+        for role, source in step.inputs.items():
+            opponent = opponent_of(source, results, self._observations) if isinstance(source, Against) else None
+            if opponent is not None:
+                inputs[role] = opponent.model
+                facts[role] = {"version": opponent.version}
 
         def progress(done: int, total: int, text: str) -> None:
             self._around.tell(StepProgress(self._model, step.name, done, total, text))

@@ -147,8 +147,9 @@ def _metrics_of(spec: ModelSpec, gates: Sequence[dict[str, Any]], root: Node) ->
     validation = root.fields.get("validation", root)
     nodes = validation.items or [validation]
     for gate, node in zip(gates, nodes, strict=False):
-        if gate.get("metric") in METRICS:
-            yield gate["metric"], node.fields.get("metric", node)
+        for block, place in ((gate, node), (gate.get("slices") or {}, node.fields.get("slices", node))):
+            if block.get("metric") in METRICS:
+                yield block["metric"], place.fields.get("metric", place)
     if spec.training.tuning and spec.training.tuning.metric:
         tuning = root.fields["training"].fields["tuning"]
         yield spec.training.tuning.metric, tuning.fields.get("metric", tuning)

@@ -23,6 +23,7 @@ BUILT_IN_OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "split": ("train", "holdout", "schema"),
     "train": ("model", "report"),
     "evaluate": ("report", "predictions", "figures", "reference"),
+    "examine": (),
     "validate": ("verdict",),
     "register": ("release",),
     "package": (),
@@ -115,8 +116,8 @@ class _Wirer:
         self._check_reserved(step.inputs, node, _STEP_ROLES)
 
     def _check_order(self, name: str, step: UserStep, node: Node) -> None:
-        if name not in self.outputs or name in ("package", step.name):
-            known = (n for n in self.outputs if n not in ("package", step.name))
+        if name not in self.outputs or name in ("package", "examine", step.name):
+            known = (n for n in self.outputs if n not in ("package", "examine", step.name))
             self._say(node, f'there is no step "{name}" to wait for', self._meant(name, known, "Steps"))
 
     def _check_roles(self, run: Sequence[str], node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from engine.stats.estimate import Estimate, Key, estimates
 if TYPE_CHECKING:
     from engine.stats.bootstrap import Floats, Ints
 
-_SMOOTH = ("rmse", "mse", "mae", "median_absolute_error", "mape", "r2", "explained_variance")
+SMOOTH = ("rmse", "mse", "mae", "median_absolute_error", "mape", "r2", "explained_variance")
 _UNDEFINED = {
     "r2": "the target is constant in the hold-out",
     "explained_variance": "the target is constant in the hold-out",
@@ -28,7 +28,7 @@ def measure(truth: Floats, predicted: Floats, seed: int) -> dict[Key, Estimate]:
     scores = ErrorScores.of(truth, predicted)
     by_name = resampled(scores.at, truth.size, resamples_for(truth.size), seed) if truth.size else None
     samples: dict[Key, Floats] = (
-        {} if by_name is None else {(name, None): by_name[:, i] for i, name in enumerate(_SMOOTH)}
+        {} if by_name is None else {(name, None): by_name[:, i] for i, name in enumerate(SMOOTH)}
     )
     return estimates(points, samples, _UNDEFINED)
 
@@ -37,7 +37,7 @@ def point_values(truth: Floats, predicted: Floats) -> dict[str, float]:
     """Every metric without an interval; NaN where undefined. truth, predicted: (n,)."""
     import numpy as np
 
-    values = dict(zip(_SMOOTH, ErrorScores.of(truth, predicted).at(None).tolist(), strict=True))
+    values = dict(zip(SMOOTH, ErrorScores.of(truth, predicted).at(None).tolist(), strict=True))
     values["max_error"] = float(np.abs(truth - predicted).max()) if truth.size else np.nan
     return values
 
@@ -70,7 +70,7 @@ class ErrorScores:
         import numpy as np
 
         if self.sizes.size == 0:
-            return np.full(len(_SMOOTH), np.nan)
+            return np.full(len(SMOOTH), np.nan)
         means = self.rows.mean(axis=0) if weights is None else weights @ self.rows / weights.sum()
         error, squared, size, relative, centre, spread = means
         variance = spread - centre**2

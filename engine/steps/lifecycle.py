@@ -1,7 +1,8 @@
 """The life-cycle graph of a resolved spec document. Pure.
 
 `snapshot → check_data → (the user's steps) → split → train → evaluate → validate → register → deploy`; with
-`data.feedback` a step of that name stands before `split`.
+`data.feedback` a step of that name stands before `split`, with gates that ask for more than metrics `examine` before
+`validate`.
 
 Each function below declares one step: the slice of the document that can change its result (nested as in the spec,
 so that a difference is named by its field), the contents it reads, what it writes.
@@ -13,13 +14,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.core.canonical import Json
-from engine.core.graph import FromStep, Graph, Input, Observed, Retry, Step, graph_of
+from engine.core.graph import Against, FromStep, Graph, Input, Observed, Retry, Step, graph_of
+from engine.gates.asking import asks_of, needs_of
 
 TABLES = ("python", "numpy", "pandas", "pyarrow")
 LEARNING = (*TABLES, "scikit-learn", "scipy")
 DISTRIBUTION = {"sklearn": "scikit-learn"}  # import name → distribution, where they differ
 BUILT_IN = frozenset(
-    {"snapshot", "feedback", "check_data", "split", "train", "evaluate", "validate", "register", "deploy"}
+    {"snapshot", "feedback", "check_data", "split", "train", "evaluate", "examine", "validate", "register", "deploy"}
 )
 READING = ("format", "missing", "ignore")
 ROLES = ("target", "id", "timestamp", "group")
@@ -38,6 +40,7 @@ def build_graph(document: Document) -> Graph:
         split(document, table),
         train(document),
         evaluate(document),
+        *examine(document),
         validate(document),
         register(document),
         deploy(document),
@@ -181,6 +184,36 @@ def evaluate(document: Document) -> Step:
     )
 
 
+def examine(document: Document) -> list[Step]:
+    """What the gates ask beyond metrics; no step where they ask nothing."""
+    asks = asks_of(document["validation"])
+    if not asks:
+        return []
+    needs = needs_of(asks)
+    inputs: dict[str, Input] = {
+        "report": FromStep("evaluate", "report"),
+        "predictions": FromStep("evaluate", "predictions"),
+        "holdout": FromStep("split", "holdout"),
+        "schema": FromStep("split", "schema"),
+    }
+    if "model" in needs:
+        inputs["model"] = FromStep("train", "model")
+    if "train" in needs:
+        inputs["train"] = FromStep("split", "train")
+    if "champion" in needs:
+        inputs["champion"] = Against(FromStep("train", "model"), FromStep("split", "holdout"))
+    settings: dict[str, Json] = {"validation": asks}
+    predict = document["training"]["predict"]
+    if predict and needs & {"model", "champion"}:
+        inputs["code"] = Observed("code:examine")
+        settings["training"] = _slice(document["training"], ("predict", "environment"))
+    for ask in asks:
+        if "function" in ask:
+            name = str(ask["function"])
+            inputs[f"code_{name.replace(':', '_').replace('.', '_')}"] = Observed(f"code:{name}")
+    return [Step("examine", "examine", settings, inputs, outputs={"report": "examination.json"}, packages=LEARNING)]
+
+
 def validate(document: Document) -> Step:
     """May this candidate go on?"""
     gates = document["validation"]
@@ -189,7 +222,7 @@ def validate(document: Document) -> Step:
         "validate",
         "validate",
         settings={"validation": gates},
-        inputs={"report": FromStep("evaluate", "report")},
+        inputs={"report": FromStep("evaluate", "report"), **_examination(document)},
         outputs={"verdict": "verdict.json"},
         retry=Retry("train", limit) if limit else None,
     )
@@ -212,6 +245,7 @@ def register(document: Document) -> Step:
             "schema": FromStep("split", "schema"),
             "holdout": FromStep("split", "holdout"),
             "verdict": FromStep("validate", "verdict"),
+            **_examination(document),
         },
         outputs={"release": "release.json"},
         gate="validate",
@@ -231,6 +265,10 @@ def deploy(document: Document) -> Step:
 def _contract_gate(document: Document) -> str | None:
     """Who must have passed the data, where there is a contract."""
     return "check_data" if document["data"].get("expect") else None
+
+
+def _examination(document: Document) -> dict[str, FromStep]:
+    return {"examination": FromStep("examine", "report")} if asks_of(document["validation"]) else {}
 
 
 def _slice(block: Mapping[str, Any], names: Iterable[str]) -> dict[str, Json]:

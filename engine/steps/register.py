@@ -2,8 +2,8 @@
 
 `read_evidence` reads the reports of the steps upstream, `request_of` builds the request and is pure. The evidence is
 the step's inputs and what is carried to it: `model`, `data`, `evaluation`, `predictions`, `figures`, `reference`,
-`training`, `profile`, `schema`, `holdout`, `verdict`. References to secrets stay references; credentials in a source's
-URL are left out.
+`training`, `profile`, `schema`, `holdout`, `verdict`, with some gates `examination`. References to secrets stay
+references; credentials in a source's URL are left out.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ FILES: Mapping[str, str] = {  # role → path in the tracking run
     "profile": "profile.json",
     "schema": "schema.json",
     "verdict": "verdict.json",
+    "examination": "examination.json",
 }
 LIBRARIES: Mapping[str, tuple[str, ...]] = {  # format of the model → distributions that read it
     "skops": ("scikit-learn", "skops"),

@@ -1,8 +1,8 @@
 """The validate step: the gates of the spec turn the evaluation into a verdict.
 
-Inputs: `report` (evaluation.json). Settings: `{"validation": [...]}`. Output: `verdict` (verdict.json, canonical).
-The verdict is the outcome's own: a failed gate is a result, not an error. Imports nothing heavy, so that it can run
-in place.
+Inputs: `report` (evaluation.json), with gates that ask for more `examination`. Settings: `{"validation": [...]}`.
+Output: `verdict` (verdict.json, canonical). The verdict is the outcome's own: a failed gate is a result, not an error.
+Imports nothing heavy, so that it can run in place.
 """
 
 from __future__ import annotations
@@ -14,21 +14,31 @@ from typing import Any
 from engine.core.canonical import canonical_json
 from engine.core.verdict import Verdict
 from engine.errors import StepError
+from engine.gates.answers import ANSWERS
 from engine.gates.judge import Judged, judge
 from engine.ports import StepContext, StepOutcome
 
 
 def run(context: StepContext) -> StepOutcome:
     """Write the verdict of all gates. Raises StepError when the evaluation cannot be read."""
-    try:
-        evaluation = json.loads(context.inputs["report"].read_text(encoding="utf-8"))
-    except ValueError:
-        raise StepError("the evaluation report is not JSON", remedy="Run evaluate again: --replace evaluate") from None
+    evaluation = _read(context, "report", "evaluate")
+    if "examination" in context.inputs:
+        evaluation = {**evaluation, ANSWERS: _read(context, "examination", "examine").get(ANSWERS)}
     verdict, judged = judge(context.settings.get("validation") or [], evaluation)
     document = verdict_document(verdict, judged)
     context.outputs["verdict"].write_text(canonical_json(document) + "\n", encoding="utf-8")
     facts = {"verdict": verdict.value, "gates": document["gates"], "retrain": retrain(judged)}
     return StepOutcome(facts=facts, summary=summary(judged), verdict=verdict)
+
+
+def _read(context: StepContext, role: str, step: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(context.inputs[role].read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, Mapping):
+        raise StepError(f"the report of {step} is not JSON", remedy=f"Run it again: --replace {step}")
+    return found
 
 
 def retrain(judged: Sequence[Judged]) -> bool:
