@@ -83,11 +83,8 @@ class Means:
     lineage: str
     actor: str
     sign_model: Callable[[Artifact], None]
-<<<<<<< HEAD
     record_version: Callable[[Release, Mapping[str, tuple[Artifact, Path]]], object]  # for `versioning` in a spec
-=======
     signed: Callable[[str], bool]  # whether the model of this digest was written by our own training
->>>>>>> faa5c48 (Gates that ask for more than metrics: champion, fairness, slices, latency, size, cost, calibration, churn, robustness, leakage, value, functions)
     killed: threading.Event  # set when the user wants everything to end at once
 
 
@@ -191,14 +188,13 @@ class Carrier:
         self._refuse_other_data(work, outcome)
         return self._store(work, outcome)
 
-<<<<<<< HEAD
     def _refuse_other_data(self, work: Work, outcome: StepOutcome) -> None:
         """Fetched data that is not the data of its fingerprint must not be kept, where the source can tell."""
         seen = outcome.facts.get(SEEN) if work.step.kind == "snapshot" else None
         if seen is not None and seen != self._subject.world.observations.contents["data"]:
             shutil.rmtree(work.folder, ignore_errors=True)
             raise StalePlanError("the data changed while it was read", remedy="Nothing was recorded. Apply again.")
-=======
+
     def _with_champion(self, work: Work) -> Work:
         """The work with what is to be said of the champion: may its file run code, or is it gone from the store?"""
         champion = work.inputs.get("champion") if work.step.kind == "examine" else None
@@ -212,7 +208,6 @@ class Carrier:
             said["error"] = error.message
             inputs = {role: artifact for role, artifact in inputs.items() if role != "champion"}
         return replace(work, inputs=inputs, facts={**work.facts, "champion": said})
->>>>>>> faa5c48 (Gates that ask for more than metrics: champion, fairness, slices, latency, size, cost, calibration, churn, robustness, leakage, value, functions)
 
     def _refuse_changed_code(self, work: Work) -> None:
         """A result of code that is not the code of its fingerprint must not be kept."""

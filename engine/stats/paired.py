@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.stats.bootstrap import Floats, Ints
 
 CONFIDENCE = 0.93
+_MOST_NUMBERS = 4_000_000  # in memory at a time
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,21 @@ def _labels(
     cells, counts = np.unique(codes, return_counts=True)  # of k³ cells most are empty
     places = (cells // classes, cells // classes**2 * classes + cells % classes)
 
-    def values(weights: Any) -> Floats:
-        """Of both models. weights: (cells,) counts."""
-        matrices = [np.bincount(at, weights, classes**2).reshape(classes, classes) for at in places]
-        return np.array([float(label_metrics(matrix, positive)[key]) for matrix in matrices])
+    def values(draws: Any) -> Floats:
+        """Of both models. draws: (m, cells) counts → (m, 2)."""
+        both = []
+        for at in places:
+            matrices = np.zeros((len(draws), classes**2))
+            for cell, place in enumerate(at):
+                matrices[:, place] += draws[:, cell]
+            both.append(label_metrics(matrices.reshape(-1, classes, classes), positive)[key])
+        return np.column_stack(both)
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        mine, its = values(counts)
-        drawn = np.array([values(each) for each in resampled_counts(counts, resamples_for(1), seed)])
+        [(mine, its)] = values(counts[None])
+        draws = resampled_counts(counts, resamples_for(1), seed)
+        parts = max(1, len(draws) * classes**2 // _MOST_NUMBERS)  # of many classes a few draws at a time
+        drawn = np.concatenate([values(part) for part in np.array_split(draws, parts)])
     return _compared(float(mine), float(its), drawn[:, 0] - drawn[:, 1])
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from engine.core.canonical import canonical_json
+from engine.gates.asking import asks_of
+from engine.gates.judge import BLOCKS, kind_of
 from engine.ports import StepContext, StepOutcome
-from engine.steps import evaluate, split, train, validate
+from engine.steps import evaluate, examine, split, train, validate
 from engine.steps.model_files import LoadedModel, load_model
 from engine.steps.schema import Schema, read_rows
 
@@ -90,10 +92,39 @@ class Project:
         table, model = read_rows(self.outputs["split.holdout"], schema), self.model()
         report = evaluate.evaluation_of(evaluate.ask(model, table, schema), table, schema, model.meta)
         self.outputs["evaluate.report"] = self.write("evaluation.json", canonical_json(report))
+        context = self.context("evaluate", {}, {}, {"predictions": "predictions.parquet"})
+        evaluate.write_predictions(context, table, schema, evaluate.ask(model, table, schema))
         return report
+
+    def examine(self, *gates: Mapping[str, Any], champion: Mapping[str, Any] | None = None) -> StepOutcome:
+        """What the gates ask of the model, beside a champion: its folder under `model`, its `version`, `signed`."""
+        asks = asks_of(
+            BLOCKS[kind_of(gate) or ""].model_validate(gate).model_dump(mode="json", by_alias=True) for gate in gates
+        )
+        inputs = {
+            "report": self.outputs["evaluate.report"],
+            "predictions": self.outputs["evaluate.predictions"],
+            "holdout": self.outputs["split.holdout"],
+            "schema": self.outputs["split.schema"],
+            "model": self.outputs["train.model"],
+            "train": self.outputs["split.train"],
+            **({"champion": champion["model"]} if champion is not None else {}),
+        }
+        context = self.context("examine", {"validation": asks}, inputs, {"report": "examination.json"})
+        facts = {} if champion is None else {"champion": {**champion, "model": "blake3:0"}}
+        return examine.run(replace(context, facts=facts))
+
+    def judged(self, *gates: Mapping[str, Any], champion: Mapping[str, Any] | None = None) -> list[Mapping[str, Any]]:
+        """The gates' verdicts after examining."""
+        self.examine(*gates, champion=champion)
+        self.validate(*gates)
+        found: list[Mapping[str, Any]] = self.json("validate.verdict")["gates"]
+        return found
 
     def validate(self, *gates: Mapping[str, Any]) -> StepOutcome:
         inputs = {"report": self.outputs["evaluate.report"]}
+        if "examine.report" in self.outputs:
+            inputs["examination"] = self.outputs["examine.report"]
         return validate.run(self.context("validate", {"validation": list(gates)}, inputs, {"verdict": "verdict.json"}))
 
     def model(self, name: str = "train") -> LoadedModel:
