@@ -61,6 +61,9 @@ class HistoryReader(Protocol):
 
     def releases(self, model: str | None = None) -> Sequence[Release]: ...
 
+    def holdout_uses(self, model: str, holdout: str) -> int:
+        """How many different models were measured on the hold-out of this digest."""
+
     def audit(self, after: int = 0) -> Sequence[AuditEvent]: ...
 
 

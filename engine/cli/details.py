@@ -9,7 +9,7 @@ import click
 
 from engine.app.inspecting import ReleaseDetail, RunDetail
 from engine.app.workspace import Workspace
-from engine.cli.outcome import gate_rows
+from engine.cli.outcome import gate_rows, uses_text
 from engine.cli.tables import render_fields, render_table
 from engine.cli.words import duration, elapsed, one_line, percent, short_digest, size, when
 from engine.core.records import AttemptStatus
@@ -26,6 +26,7 @@ def run_text(found: RunDetail, workspace: Workspace) -> str:
         ("took", elapsed(run.started_at, run.finished_at)),
         *_provenance(run.provenance),
         ("spec", short_digest(run.spec_digest)),
+        ("hold-out", _holdout(found, workspace)),
         ("releases", ", ".join(f"{run.model}@{release.version}" for release in found.releases)),
         ("logs", workspace.relative(found.logs) if found.logs.is_dir() else ""),
     ]
@@ -45,6 +46,13 @@ def run_text(found: RunDetail, workspace: Workspace) -> str:
         if gates:
             parts.append("\n".join([click.style(title, bold=True), *(f"  {line}" for line in gate_rows(gates))]))
     return "\n\n".join(parts)
+
+
+def _holdout(found: RunDetail, workspace: Workspace) -> str:
+    """By how many candidates the run's hold-out was used until now."""
+    contents = [r.components.get("inputs", {}).get("holdout") for r in found.results if r.step == "evaluate"]
+    uses = workspace.reader.holdout_uses(found.run.model, str(contents[0])) if contents else 0
+    return uses_text(uses) if uses > 1 else ""
 
 
 _WORDS = {

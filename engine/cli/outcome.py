@@ -19,6 +19,8 @@ from engine.errors import EngineError
 from engine.runtime.apply import Result
 
 LOG_LINES = 15
+MANY_USES = 10
+"""The best of ten equal candidates looks 1.5 standard errors better than it is."""
 SEVERITY = (1, 4, 3, 0)  # the worst exit code of several models wins
 
 _COLORS = {RunStatus.DONE: "green", RunStatus.STOPPED: "yellow"}
@@ -99,6 +101,9 @@ def _model(workspace: Workspace, planned: Planned, result: Result, endpoint: End
     registered = result.outcome.results.get("register")
     if registered is not None:
         rows.append(("release", f"version {registered.facts.get('version')}  {registered.facts.get('uri', '')}"))
+    uses = _holdout_uses(workspace, result)
+    if uses >= MANY_USES:
+        rows.append(("hold-out", uses_text(uses)))
     if result.run_id:
         rows.append(("endpoint", endpoint_text(endpoint)))
         rows.append(("logs", workspace.relative(workspace.home / "runs" / result.run_id)))
@@ -115,6 +120,21 @@ def _word(result: Result) -> str:
 
 def _by_contract(result: Result) -> bool:
     return result.outcome.stopped_by is not None and result.outcome.stopped_by.step == "check_data"
+
+
+def uses_text(uses: int) -> str:
+    """How often a hold-out was used, with a warning where that is often."""
+    text = f"judged {count(uses, 'candidate')}"
+    if uses < MANY_USES:
+        return text
+    return f"{text}: the best of many looks better than it is. Take new rows, or another data.split.seed"
+
+
+def _holdout_uses(workspace: Workspace, result: Result) -> int:
+    """By how many candidates the hold-out of this one was used; 0 where none was measured."""
+    evaluated = result.outcome.results.get("evaluate")
+    holdout = evaluated.components.get("inputs", {}).get("holdout") if evaluated is not None else None
+    return workspace.reader.holdout_uses(result.model, str(holdout)) if holdout else 0
 
 
 def _color(result: Result) -> str:
@@ -171,11 +191,11 @@ def outcome_document(workspace: Workspace, planned: Planned, results: Sequence[R
     return {
         "format_version": 1,
         "exit_code": exit_code(results),
-        "runs": [_run(planned, result, endpoints.get(result.model)) for result in results],
+        "runs": [_run(workspace, planned, result, endpoints.get(result.model)) for result in results],
     }
 
 
-def _run(planned: Planned, result: Result, endpoint: Endpoint | None) -> dict[str, Any]:
+def _run(workspace: Workspace, planned: Planned, result: Result, endpoint: Endpoint | None) -> dict[str, Any]:
     from engine.cli.failures import error_json
 
     outcome = result.outcome
@@ -191,6 +211,7 @@ def _run(planned: Planned, result: Result, endpoint: Endpoint | None) -> dict[st
         "steps": [_step(action.step, result) for action in planned.models[result.model].plan.actions],
         "metrics": dict(evaluated.facts.get("metrics", {})) if evaluated is not None else {},
         "gates": list(gates_of(validated)),
+        "holdout_uses": _holdout_uses(workspace, result) or None,
         "release": {"version": registered.facts.get("version"), "uri": registered.facts.get("uri")}
         if registered
         else None,

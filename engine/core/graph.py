@@ -40,6 +40,11 @@ class Against:
     candidate: FromStep
     holdout: FromStep
 
+    @property
+    def key(self) -> str:
+        """What it is called where contents are listed."""
+        return "champion"
+
 
 Input: TypeAlias = FromStep | Observed | Against
 

@@ -41,7 +41,7 @@ def look(
     source: Source,
     packages: Mapping[str, str],
     labels: Callable[[str], str],
-    champion: Callable[[str], Champion | None],
+    champion: Callable[[str], Champion | None] = lambda _model: None,
 ) -> World:
     """Observe everything that the steps of one model read. Raises UsageError for what is not there.
 

@@ -299,6 +299,16 @@ class StateContract:
         assert opened.reader.result("churn", "train", result.fingerprint) == result
         assert opened.reader.steps_of("run1") == ([result], [make_intent("evaluate")])
 
+    def test_uses_of_a_hold_out_are_different_models_on_it(self, opened: Opened) -> None:
+        lease = opened.started()
+        for number, (model, holdout) in enumerate([("m1", "h1"), ("m1", "h1"), ("m2", "h1"), ("m3", "h2")]):
+            components = {"inputs": {"model": model, "holdout": holdout}}
+            done = make_result("evaluate", str(number), components=components)
+            opened.store.advance(lease, "run1", done=done)
+        opened.store.advance(lease, "run1", done=make_result("evaluate", "other"))
+        assert [opened.reader.holdout_uses("churn", rows) for rows in ("h1", "h2", "h3")] == [2, 1, 0]
+        assert opened.reader.holdout_uses("unknown", "h1") == 0
+
     def test_parallel_steps_have_open_intents_together(self, opened: Opened) -> None:
         lease = opened.started()
         for step in ("a", "b"):

@@ -123,6 +123,15 @@ class StateQueries(ABC):
         )
         return [_run(row) for row in rows]
 
+    def holdout_uses(self, model: str, holdout: str) -> int:
+        """How many different models were measured on the hold-out of this digest."""
+        rows = self._rows(
+            "SELECT components FROM steps WHERE model = :model AND step = 'evaluate' AND status = 'done'",
+            {"model": model},
+        )
+        inputs = [json.loads(text).get("inputs", {}) for (text,) in rows]
+        return len({each.get("model") for each in inputs if each.get("holdout") == holdout})
+
     def steps_of(self, run_id: str) -> tuple[Sequence[StepResult], Sequence[Attempt]]:
         """What a run finished, and its attempts that led to no result, each newest first."""
         with self._snapshot() as fetch:
