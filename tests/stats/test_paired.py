@@ -59,7 +59,7 @@ def test_how_often_a_candidate_is_promoted(
 ) -> None:
     runs = 1000 if SOAK else 60
     passed = sum(verdict is Verdict.PASS for verdict in verdicts(block, rows, mine, its, runs, seed=11))
-    print(f"{passed} of {runs} pass")
+    print(f"\n{passed} of {runs} pass")
     chance = 0.0 if SOAK else 0.08  # 60 candidates tell little; they are for what is broken outright
     assert least - chance <= passed / runs <= most + chance
 
