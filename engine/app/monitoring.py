@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.app.documents import load_specs, read_texts, spec_keys
-from engine.app.inspecting import refuse_unknown
+from engine.app.inspecting import Triggers, refuse_unknown, triggers
 from engine.app.planning import find_specs
 from engine.app.workspace import Workspace
 from engine.core.monitoring import Breach, Settings, WindowReport, breaches, settings_of
@@ -39,7 +40,7 @@ _FILES = {
 class Monitored:
     """What is known of a model's live release. `reports`: of all releases, newest first. `looked`: by this pass.
 
-    `evaluation`: the live release's metrics on its hold-out, by name.
+    `evaluation`: the live release's metrics on its hold-out, by name. `triggers`: what they said last.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Monitored:
     reports: Sequence[WindowReport]
     breaches: Sequence[Breach]
     evaluation: Mapping[str, Any]
+    triggers: Triggers
     looked: Looked | None = None
 
 
@@ -131,7 +133,8 @@ def _told(
     reports = store.reports(model, limit=limit)
     own = [report for report in reports if report.version == version]
     evaluation: Any = _release(workspace, model, version).evidence.get("metrics") or {}
-    return Monitored(model, version, settings, reports, breaches(own), evaluation, looked)
+    said = triggers(workspace, model, 1)
+    return Monitored(model, version, settings, reports, breaches(own), evaluation, said, looked)
 
 
 def _joined(first: Looked, then: Looked) -> Looked:
@@ -151,6 +154,38 @@ def reference_of_version(workspace: Workspace, model: str, version: int) -> Refe
     """What a release showed on its hold-out. Raises UsageError where it has none."""
     from engine.runtime.reference import reference_of
 
+    files = _holdout_files(workspace, model, version)
+    return reference_of(files, json.loads(files["evaluation"].read_text(encoding="utf-8")))
+
+
+def evidently_report(workspace: Workspace, found: Monitored) -> str:
+    """A page by Evidently: the live release's newest window beside its hold-out.
+
+    Raises NotSupportedError without Evidently, UsageError where no window has closed or the log has lost its rows.
+    """
+    from engine.adapters.evidently_page import evidently_page, refuse_without_evidently
+    from engine.runtime.reference import rows_of
+    from engine.runtime.window_drift import columns_of
+    from engine.serving.prediction_log_served import ServedLog
+    from engine.stats.drift import Settings as DriftSettings
+
+    refuse_without_evidently()
+    model, version = found.model, found.version
+    window = next((report.window for report in found.reports if report.version == version), None)
+    if window is None:
+        raise UsageError(f"no window of {model}@{version} has closed yet", remedy=f"Wait: engine monitor {model}")
+    served = ServedLog(workspace.serving).between(model, version, window.first, window.last)
+    rows = [row for row in served if row.prediction is not None]
+    if not rows:
+        raise UsageError(f"the log has no rows of window {window.number} any more", remedy="Wait for the next window.")
+    batch = columns_of(rows, reference_of_version(workspace, model, version))
+    alpha = next((block["alpha"] for block in found.settings.drift), DriftSettings.alpha)
+    about = {"model": f"{model}@{version}", "window": window.number, "since": window.since, "until": window.until}
+    return evidently_page(rows_of(_holdout_files(workspace, model, version)), batch, alpha, about)
+
+
+def _holdout_files(workspace: Workspace, model: str, version: int) -> dict[str, Path]:
+    """By role. Raises UsageError for a release that has nothing to be held against."""
     artifacts: Any = _release(workspace, model, version).evidence.get("artifacts") or {}
     missing = [role for role in ("schema", "holdout", "evaluation") if role not in artifacts]
     if missing:
@@ -158,10 +193,8 @@ def reference_of_version(workspace: Workspace, model: str, version: int) -> Refe
             f"version {version} of {model} has no {missing[0]} to be held against",
             remedy="Register it again: engine apply --replace register",
         )
-
-    files = {
+    return {
         role: workspace.artifacts.path(Artifact(artifacts[role], 0, name))
         for role, name in _FILES.items()
         if role in artifacts
     }
-    return reference_of(files, json.loads(files["evaluation"].read_text(encoding="utf-8")))

@@ -26,12 +26,24 @@ def triggers_text(found: Triggers) -> str:
     if not found.evaluations:
         return "\n".join([f"The triggers of {found.model} were not looked at yet: engine up does.", *waiting])
     newest = found.evaluations[0]
-    rows = [_row(node, depth) for node, depth in _nodes(judged_of(newest), 0)]
+    rows = trigger_rows(newest)
     lines = [f"{found.model}, looked at {when(newest.last_at)}", *(f"  {line}" for line in table(rows)), *waiting]
     history = render_table(
         ("since", "until", "times", "said", "why", "what came of it"), [_history(each) for each in found.evaluations]
     )
     return "\n".join([*lines, "", history])
+
+
+def trigger_rows(evaluation: TriggerEvaluation) -> list[tuple[str, str, str]]:
+    """Name, state and reason of each trigger and group."""
+    return [_row(node, depth) for node, depth in _nodes(judged_of(evaluation), 0)]
+
+
+def aftermath_text(evaluation: TriggerEvaluation) -> str:
+    """What came of it: `retrained, released, run 2026…`; nothing for what was not due."""
+    run = f", run {evaluation.run_id}" if evaluation.run_id else ""
+    under_way = "under way" if evaluation.status == "due" and evaluation.aftermath is None else ""
+    return _AFTERMATH[evaluation.aftermath] + run or under_way
 
 
 def _nodes(judged: Judged, depth: int) -> list[tuple[Judged, int]]:
@@ -47,14 +59,11 @@ def _row(node: Judged, depth: int) -> tuple[str, str, str]:
 
 
 def _history(evaluation: TriggerEvaluation) -> tuple[str, ...]:
-    after = _AFTERMATH[evaluation.aftermath]
-    run = f", run {evaluation.run_id}" if evaluation.run_id else ""
-    open_ = "under way" if evaluation.status == "due" and evaluation.aftermath is None else ""
     return (
         when(evaluation.first_at),
         when(evaluation.last_at),
         f"{evaluation.count:,}",
         evaluation.status.replace("_", " "),
         one_line(judged_of(evaluation).outcome.reason, _LONGEST),
-        after + run or open_,
+        aftermath_text(evaluation),
     )

@@ -47,6 +47,12 @@ def when(iso: str | None) -> str:
     return f"{moment(iso):%Y-%m-%d %H:%M:%S} UTC" if iso else ""
 
 
+def span(since: str, until: str) -> str:
+    """`2026-11-29 00:00:05 to 00:10:00 UTC`, with both days where they differ."""
+    first, last = when(since), when(until)
+    return f"{first.removesuffix(' UTC')} to {last.removeprefix(first[:11])}"
+
+
 def next_time(iso: str) -> str:
     """`Sun 2026-11-29 00:00 UTC`."""
     return f"{moment(iso):%a %Y-%m-%d %H:%M} UTC"

@@ -83,6 +83,25 @@ def reference_of(files: Mapping[str, Path], evaluation: Mapping[str, Any]) -> Re
     )
 
 
+def rows_of(files: Mapping[str, Path]) -> list[Column]:
+    """The hold-out itself, by role of the file as for `reference_of`: features, and what the release said of them."""
+    from engine.stats.drift import Column
+    from engine.steps.reference import columns_of
+    from engine.steps.schema import Schema, read_rows
+    from engine.steps.table import read_parquet
+
+    schema = Schema.read(files["schema"])
+    table = read_rows(files["holdout"], schema)
+    features = columns_of(table.features, ((each.name, each.kind) for each in schema.features))
+    if "predictions" not in files:
+        return features
+    said = read_parquet(files["predictions"])
+    kind: Kind = "numeric" if schema.is_regression else "categorical"
+    predicted = [Column("prediction", kind, said["prediction"].to_numpy(), "prediction")]
+    score = None if schema.is_regression else _score(said, schema)
+    return [*features, *predicted, *([] if score is None else [Column("score", "numeric", score, "prediction")])]
+
+
 def _errors(frame: Any, schema: Any) -> tuple[tuple[Chunk, ...], float]:
     """The errors of predictions, and in what unit."""
     import numpy as np

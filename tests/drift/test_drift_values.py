@@ -37,6 +37,34 @@ def test_kolmogorov_smirnov_over_several_blocks() -> None:
     assert (found.statistic, found.p) == pytest.approx((expected.statistic, expected.pvalue), abs=1e-9)
 
 
+@given(
+    FEW | SAMPLES,
+    arrays(np.float64, st.integers(1, 300), elements=st.floats(width=32) | st.integers(-4, 4).map(float)),
+    st.sampled_from([1.0, 1e-320, 1e290, 1e-9]),
+)
+def test_places_of_a_batch_give_the_same_as_sorting_it(reference: np.ndarray, batch: np.ndarray, unit: float) -> None:
+    points = np.sort(reference * unit)
+    with np.errstate(over="ignore"):
+        batch = np.concatenate((batch, reference)) * unit  # some numbers are points themselves
+    placed = numbers.place(points, batch)
+    finite = np.sort(batch[np.isfinite(batch)])
+    assert (placed.n, placed.low, placed.high) == (len(finite), finite[0], finite[-1])
+    assert placed.below.tolist() == np.searchsorted(finite, points, side="left").tolist()
+    assert placed.up_to.tolist() == np.searchsorted(finite, points, side="right").tolist()
+    assert numbers.ks_placed(len(points), placed) == numbers.ks(points, len(points), finite)
+
+
+@pytest.mark.parametrize("heavy", [1.0, 6.0])
+def test_places_over_several_blocks(heavy: float) -> None:
+    """With tails so heavy that nearly all points lie in one cell of the grid, too."""
+    generator = np.random.default_rng(5)
+    points = np.sort(np.sinh(heavy * generator.normal(size=3_000)))
+    batch = np.sinh(heavy * generator.normal(0.02, 1, 40_000))
+    batch[::7] = np.nan
+    found = numbers.ks_placed(3_000, numbers.place(points, batch))
+    assert found == numbers.ks(points, 3_000, np.sort(batch[np.isfinite(batch)]))
+
+
 @given(FEW | SAMPLES, FEW | SAMPLES)
 def test_kolmogorov_smirnov_is_symmetric(one: np.ndarray, other: np.ndarray) -> None:
     one, other = np.sort(one), np.sort(other)

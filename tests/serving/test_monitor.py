@@ -18,8 +18,11 @@ from logged import CANDIDATE, STABLE, Writer, asked, said
 from engine import failpoints
 from engine.adapters.detectors.find import check_block
 from engine.adapters.monitoring import SqlMonitoring
+from engine.app.inspecting import Triggers
 from engine.app.monitoring import Monitored
+from engine.cli.monitoring import monitored_document, monitored_sections
 from engine.cli.monitoring_html import monitored_html
+from engine.cli.sections import plain
 from engine.core.canonical import utc
 from engine.core.monitoring import (
     FigureLimit,
@@ -31,6 +34,7 @@ from engine.core.monitoring import (
     WindowReport,
     breaches,
 )
+from engine.core.records import Event, EventKind, TriggerEvaluation
 from engine.core.verdict import Verdict
 from engine.errors import StateError
 from engine.runtime.monitor import Looked, Monitor, closes_in
@@ -41,6 +45,9 @@ from engine.serving.prediction_log_format import FORCED
 from engine.serving.prediction_log_served import ServedLog
 from engine.serving.wire import Reply
 from engine.stats.drift import Column, profile_of
+from engine.triggers.decision import Due, Held, NotDue, Outcome, status_of
+from engine.triggers.evaluation import judged_json
+from engine.triggers.group import Judged
 
 HOUR = timedelta(hours=1)
 SETTINGS = Settings(
@@ -398,22 +405,92 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_page_with_plots_needs_nothing_else(world: World) -> None:
+def evaluated(*members: Outcome) -> Triggers:
+    """As they are stored: the group is due or held as its first member is."""
+    first = members[0]
+    judged = Judged("all", first, tuple(Judged(f"m{place}", each) for place, each in enumerate(members)))
+    at = "2026-11-24T12:00:00Z"
+    document = {"format_version": 1, "model": "churn", "at": at, "inputs": {}, "judged": judged_json(judged)}
+    return Triggers("churn", [TriggerEvaluation("churn", status_of(first), "s", document, at, at)], [])
+
+
+@pytest.fixture
+def seen(world: World) -> Monitored:
+    """Two windows of the live release, the newer one moved and worse, after one of another release."""
     settings = replace(SETTINGS, drift=(drift(),))
     world.tell([*world.predict(120), *world.predict(120, months=59, right=False)])
     world.look(settings)
-    reports = list(reversed(world.reports()))
-    own = [report for report in reports if report.version == STABLE.version]
-    page = monitored_html(Monitored("churn<b>", STABLE.version, settings, reports, breaches(own), {}))
+    own = list(reversed(world.reports()))
+    older = replace(own[-1], version=2, window=replace(own[-1].window, number=9))
+    moved = Due("drift", "drift in 2 of the last 3 windows")
+    until = datetime(2026, 11, 29, tzinfo=timezone.utc)
+    held = Held("drift", "cooldown of 1d <b>", until, until - HOUR, moved)
+    said = evaluated(held, NotDue("performance", "accuracy is not below 0.7"))
+    return Monitored("churn", STABLE.version, settings, [*own, older], breaches(own), {}, said)
+
+
+def test_a_page_with_plots_needs_nothing_else(seen: Monitored) -> None:
+    page = monitored_html(replace(seen, model="churn<b>"))
     tree = ElementTree.fromstring(page.removeprefix("<!doctype html>").replace('<meta charset="utf-8">', ""))
-    assert "churn<b>@" in "".join(tree.itertext())
+    text = "".join(tree.itertext())
+    assert "churn<b>@" in text
     assert "://" not in page and "<script" not in page and "<link" not in page
     accuracy = next(svg for svg in tree.iter("svg") if svg.find("circle") is not None)
     heights = [float(circle.get("cy", "")) for circle in accuracy.iter("circle")]
-    assert len(heights) == 2 and heights[0] < heights[1]  # it fell
+    assert len(heights) == 3 and heights[1] < heights[2]  # it fell
+    assert [line.get("class") for line in accuracy.iter("line")] == ["release", "floor"]
     months = next(row for row in tree.iter("tr") if "months" in "".join(row.itertext()))
-    assert [cell.text for cell in months][-1] == "drift"
+    assert "".join(list(months)[-1].itertext()) == "drift"
+    bars = [float(bar.get("height", "")) for bar in list(months)[-2].iter("rect") if bar.get("class") == "bar"]
+    assert len(bars) == 3 and bars[0] == bars[1] < bars[2] / 3
     assert any("breached" in "".join(each.itertext()) for each in tree.iter("p"))
+    assert "held until Sun 2026-11-29 00:00 UTC" in text and "cooldown of 1d <b>; due: drift in 2" in text
+
+
+def test_the_terminal_s_report(seen: Monitored) -> None:
+    sections = {section.title: section for section in monitored_sections(seen)}
+    assert list(sections) == [
+        "churn@3", "Limits", "Triggers", "Performance", "Business figures", "Drift", "Data quality", "Checks",
+    ]  # fmt: skip
+    lines = [line.split() for line in plain(list(sections.values())).splitlines()]
+    assert sections["Limits"].below[0].startswith("accuracy ")
+    assert ["performance", "not", "due"] in [line[:3] for line in lines]
+    assert ["drift", "held", "until", "Sun"] in [line[:4] for line in lines]
+    (months,) = [line for line in lines if line[:2] == ["months", "ks"]]
+    assert months[-1] == "drift" and float(months[2]) > 0.5 and months[-2][1] == "│"
+    old, first, second = months[-2][0], months[-2][2], months[-2][3]
+    assert old == first < second == "█"
+    (accuracy,) = [line for line in lines if line[:1] == ["accuracy"] and "│" in line[-1]]
+    assert accuracy[-1] == "█│█▁"
+    (wasted,) = [line for line in lines if line[:1] == ["wasted"] and line[-1] == "fail"]
+    assert wasted[2] == "120"
+
+
+def test_without_a_window_there_are_still_triggers(seen: Monitored) -> None:
+    text = plain(list(monitored_sections(replace(seen, reports=[], breaches=()))))
+    assert text.startswith("churn@3: no window has closed yet")
+    assert "held until" in text
+    assert "not looked at yet" in plain(list(monitored_sections(replace(seen, triggers=Triggers("churn", [], [])))))
+
+
+def test_the_document_says_what_the_triggers_said(seen: Monitored) -> None:
+    document = json.loads(json.dumps(monitored_document(seen)))
+    newest = document["triggers"]["newest"]
+    assert (newest["status"], newest["document"]["judged"]["outcome"]["due"]["trigger"]) == ("held", "drift")
+    assert [window["window"]["number"] for window in document["windows"]] == [2, 1, 9]
+
+
+def test_new_requests_and_quality_are_told(world: World) -> None:
+    request = asked()._replace(body=json.dumps({"instances": [{"months": 500, "plan": "new"}]}).encode())
+    world.predict(120, asked=request)
+    [report] = world.look().judged
+    event = Event("e1", "churn", EventKind.MANUAL, "", "because", "ana")
+    found = Monitored("churn", 3, SETTINGS, [report], (), {}, Triggers("churn", [], [event]))
+    text = plain(list(monitored_sections(found)))
+    assert "1 request waiting to be taken up" in text
+    (months,) = [line for line in text.splitlines() if line.startswith("months ") and "one value only" in line]
+    assert months.split()[1:4] == ["0%", "0%", "100%"]
+    assert any(line.endswith("one value only; new: new") for line in text.splitlines() if line.startswith("plan "))
 
 
 def test_when_a_window_of_rows_is_full() -> None:

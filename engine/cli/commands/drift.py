@@ -53,8 +53,11 @@ def check(
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
     else:
-        from engine.cli.monitoring import drift_text
+        import sys
+
+        from engine.cli.monitoring import drift_section
+        from engine.cli.sections import show
 
         click.echo(click.style(f"{model}@{found.version}", bold=True) + f": {data.name}")
-        click.echo("\n\n".join(drift_text(report.to_json()) for report in found.reports.values()))
+        show([drift_section(report.to_json()) for report in found.reports.values()], sys.stdout)
     return EXIT_CODES[found.verdict]

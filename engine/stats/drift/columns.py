@@ -63,7 +63,7 @@ class Column:
             return _numbers(self.values)
         if self.kind == "date":
             return _seconds(self.values)
-        return np.array([math.nan if _is_gap(value) else float(len(str(value))) for value in _plain(self.values)])
+        return np.array([math.nan if is_gap(value) else float(len(str(value))) for value in plain_values(self.values)])
 
 
 def counted(values: Any) -> tuple[dict[str, int], int]:
@@ -74,7 +74,7 @@ def counted(values: Any) -> tuple[dict[str, int], int]:
     found: dict[str, int] = {}
     missing = 0
     for value, count in _tally(values):
-        if _is_gap(value):
+        if is_gap(value):
             missing += count
         else:
             name = category(value)
@@ -110,15 +110,17 @@ def _tally(values: Any) -> Iterable[tuple[Any, int]]:
         return zip(distinct.tolist(), counts.tolist(), strict=True)
     from collections import Counter
 
-    return Counter(_plain(values)).items()
+    return Counter(plain_values(values)).items()
 
 
-def _plain(values: Any) -> list[Any]:
+def plain_values(values: Any) -> list[Any]:
+    """Those of an array, a series or a list, as Python's own. (rows,)"""
     plain: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
     return plain
 
 
-def _is_gap(value: Any) -> bool:
+def is_gap(value: Any) -> bool:
+    """Whether a value counts as missing."""
     return value is None or value != value or (isinstance(value, float) and math.isinf(value))
 
 
@@ -128,7 +130,7 @@ def _numbers(values: Any) -> Floats:
     array = np.asarray(values)
     if array.dtype.kind in "biuf":
         return array.astype(np.float64, copy=False)
-    return np.array([_number(value) for value in _plain(values)], dtype=np.float64)
+    return np.array([_number(value) for value in plain_values(values)], dtype=np.float64)
 
 
 def _number(value: Any) -> float:
@@ -143,7 +145,7 @@ def _seconds(values: Any) -> Floats:
 
     array: NDArray[Any] = np.asarray(values)
     if array.dtype.kind != "M":
-        array = np.array([_moment(value) for value in _plain(values)], dtype="datetime64[us]")
+        array = np.array([_moment(value) for value in plain_values(values)], dtype="datetime64[us]")
     moments = array.astype("datetime64[us]")
     return np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6)
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from engine.stats.shift import population_stability_index
 
 if TYPE_CHECKING:
-    from engine.stats.bootstrap import Floats
+    from engine.stats.bootstrap import Floats, Ints
 
 BINS = 10  # of equal reference counts
 _EXACT_ROWS = 140  # up to here SciPy takes other sums
 _DOUBLED = 2.2  # of n·d²: both sides at once are too improbable to matter
 _BLOCK = 1 << 16  # numbers looked up at once, so that memory stays small
+_CELLS = 1 << 16  # of the grid that finds a number's place among a reference's points
+_PLACED = 1 << 14  # numbers placed at once: what is worked out of them stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,81 @@ def ks_distance(reference: Floats, batch: Floats) -> float:
         below = np.searchsorted(many, block, side="left") / m - ranks / k
         largest = max(largest, float(above.max()), float(below.max()))
     return largest
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A batch of `n` finite numbers by its places among a reference's points, which is all that KS needs of it.
+
+    below, up_to: (k,) how many numbers are less than each point, and at most as large. low, high: of the numbers.
+    """
+
+    n: int
+    low: float
+    high: float
+    below: Ints
+    up_to: Ints
+
+
+def place(points: Floats, values: Floats) -> Placed:
+    """The places of a batch, without sorting it. points: (k,) sorted, finite, not empty. values: (m,) in any order.
+
+    What is not finite is left out. A grid of equal cells over the points says between which of them a number lies, but
+    for cells that hold several points: there a binary search does.
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):  # a range that is too wide or narrow for a grid has one cell
+        return _placed(points, values)
+
+
+def _placed(points: Floats, values: Floats) -> Placed:
+    import numpy as np
+
+    distinct = points[np.concatenate(([True], points[1:] > points[:-1]))]
+    low, wide = distinct[0], distinct[-1] - distinct[0]
+    scale = _CELLS / wide if wide > 0 else 0.0
+    scale = scale if np.isfinite(scale) else 0.0
+
+    def cells(numbers: Floats) -> Ints:
+        found = np.subtract(numbers, low)
+        np.multiply(found, scale, out=found)
+        places: Ints = np.clip(found, 0, _CELLS - 1, out=found).astype(np.intp)  # rounding keeps the order
+        return places
+
+    held = np.bincount(cells(distinct), minlength=_CELLS)
+    first, crowded = np.cumsum(held) - held, held > 1
+    ends = np.append(distinct, np.inf)
+    between, at = np.zeros(len(ends), dtype=np.int64), np.zeros(len(ends), dtype=np.int64)
+    least, most = np.inf, -np.inf
+    for start in range(0, len(values), _PLACED):
+        block = values[start : start + _PLACED]
+        finite = np.isfinite(block)
+        block = block if finite.all() else block[finite]
+        if not len(block):
+            continue
+        least, most = min(least, block.min()), max(most, block.max())
+        cell = cells(block)
+        places = first[cell]  # of the first point in its cell, or behind it
+        places += ends[places] < block
+        hard = np.flatnonzero(crowded[cell])
+        places[hard] = np.searchsorted(distinct, block[hard])
+        between += np.bincount(places, minlength=len(ends))
+        at += np.bincount(places[ends[places] == block], minlength=len(ends))
+    up_to = np.cumsum(between)
+    each = np.searchsorted(distinct, points)
+    return Placed(int(up_to[-1]), float(least), float(most), (up_to - at)[each], up_to[each])
+
+
+def ks_placed(n: int, batch: Placed) -> Comparison:
+    """`ks` of a batch that is placed among the reference's points, of which there are no more than of its numbers."""
+    import numpy as np
+
+    k, m = len(batch.below), batch.n
+    ranks = np.arange(k)
+    above, below = (ranks + 1) / k - batch.up_to / m, batch.below / m - ranks / k
+    distance = max(0.0, float(above.max()), float(below.max()))
+    return Comparison(distance, distance, ks_p_value(distance, n, m))
 
 
 def ks_p_value(distance: float, n: int, m: int) -> float:

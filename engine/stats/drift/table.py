@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.stats.drift import counts, numbers
 from engine.stats.drift.columns import Column, Role, counted
 from engine.stats.drift.multiplicity import adjusted
-from engine.stats.drift.numbers import Comparison
+from engine.stats.drift.numbers import Comparison, Placed
 from engine.stats.drift.profile import CategoricalReference, NumericReference, Profile, Reference, finite_sorted
 from engine.stats.drift.report import (
     CATEGORICAL_TESTS,
@@ -23,7 +23,11 @@ from engine.stats.drift.report import (
     Verdict,
 )
 
+if TYPE_CHECKING:
+    from engine.stats.bootstrap import Floats
+
 THREADS = 2
+_MANY = 4  # times as many numbers as points: then sorting them takes longer than looking up each
 _SHOWN = 3  # columns named in the line for people
 
 Given = Mapping[tuple[Role, str], Column]
@@ -109,9 +113,11 @@ def concluded(profile: Profile, rows: int, findings: list[Finding], settings: Se
 def examined(reference: Reference, column: Column | None, rows: int, settings: Settings) -> Iterable[Finding]:
     """All tests of one column. `column` None: missing in every row."""
     if isinstance(reference, NumericReference):
-        values = finite_sorted(_converted(reference, column).numbers()) if column is not None else None
-        present = 0 if values is None else len(values)
-        compare: Callable[[], Iterable[Finding]] = lambda: _numeric(reference, values, settings)  # noqa: E731
+        values = None if column is None else _looked_at(reference, _converted(reference, column).numbers(), settings)
+        present = 0 if values is None else values.n if isinstance(values, Placed) else len(values)
+        compare: Callable[[], Iterable[Finding]] = lambda: (  # noqa: E731
+            () if values is None else _numeric(reference, values, settings)
+        )
     else:
         found = counted(column.values)[0] if column is not None else {}
         present = sum(found.values())
@@ -135,22 +141,37 @@ def test_of(reference: Reference, detector: str) -> str:
     return detector if detector in CATEGORICAL_TESTS else "chi_squared"
 
 
-def _numeric(reference: NumericReference, batch: Any, settings: Settings) -> Iterable[Finding]:
+def _looked_at(reference: NumericReference, numbers_: Floats, settings: Settings) -> Floats | Placed:
+    """A batch's numbers as its test takes them: sorted, or their places among much fewer points of the reference."""
+    points = reference.points
+    if test_of(reference, settings.detector) == "ks" and 0 < len(points) <= len(numbers_) // _MANY:
+        return numbers.place(points, numbers_)
+    return finite_sorted(numbers_)
+
+
+def _numeric(reference: NumericReference, batch: Floats | Placed, settings: Settings) -> Iterable[Finding]:
     test = test_of(reference, settings.detector)
     points, n = reference.points, reference.present
-    if test == "ks":
-        comparison = numbers.ks(points, n, batch)
-    elif test == "wasserstein":
-        comparison = numbers.wasserstein(points, n, batch)
+    if isinstance(batch, Placed):
+        comparison, m, least, most = numbers.ks_placed(n, batch), batch.n, batch.low, batch.high
     else:
-        comparison = getattr(numbers, test)(*numbers.histograms(points, n, batch))
-    yield _finding(reference, test, comparison, settings, len(batch), n)
-    if batch[0] == batch[-1] and points[0] != points[-1]:
+        comparison, m, least, most = _compared(test, points, n, batch), len(batch), batch[0], batch[-1]
+    yield _finding(reference, test, comparison, settings, m, n)
+    if least == most and points[0] != points[-1]:
         import numpy as np
 
-        low, high = (int(np.searchsorted(points, batch[0], side=side)) for side in ("left", "right"))
+        low, high = (int(np.searchsorted(points, least, side=side)) for side in ("left", "right"))
         others = round((len(points) - (high - low)) * n / len(points))
-        yield _lost(reference, others, len(batch), settings, batch[0])
+        yield _lost(reference, others, m, settings, least)
+
+
+def _compared(test: str, points: Floats, n: int, batch: Floats) -> Comparison:
+    if test == "ks":
+        return numbers.ks(points, n, batch)
+    if test == "wasserstein":
+        return numbers.wasserstein(points, n, batch)
+    found: Comparison = getattr(numbers, test)(*numbers.histograms(points, n, batch))
+    return found
 
 
 def _categorical(reference: CategoricalReference, batch: Mapping[str, int], settings: Settings) -> Iterable[Finding]:
