@@ -69,8 +69,9 @@ def monitored_sections(found: Monitored) -> Iterator[Section]:
 def _breaches(found: Monitored) -> Section:
     if not found.breaches:
         return Section("Limits", "none is breached", "pass")
-    lines = tuple(f"{breach.text}{_others(breach.windows)}" for breach in found.breaches)
-    return Section("Limits", f"breached: {count(len(lines), 'limit')}", "breached", below=lines)
+    rows = [("breached", f"{breach.text}{_others(breach.windows)}") for breach in found.breaches]
+    said = f"{count(len(rows), 'limit')} breached"
+    return Section("Limits", said, "breached", Table(("", "says"), rows, states=("",)))
 
 
 def _others(windows: Sequence[int]) -> str:

@@ -38,6 +38,7 @@ td,th{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--
 th{font-weight:500;color:var(--dim);font-size:.85rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 .drift,.fail,.error,.breached{color:var(--red);font-weight:600}.inconclusive,.held,.unknown{color:var(--amber)}
 .pass,.no_drift,.not_due{color:var(--green)}.due{color:var(--blue);font-weight:600}
+.due,.not_due,.no_drift{white-space:nowrap}.size{margin-top:.4rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(22rem,1fr));gap:1rem}
 .plot{background:var(--card);border-radius:8px;padding:.75rem 1rem}
 .band{fill:var(--band)}.path{fill:none;stroke:var(--blue);stroke-width:1.5}.dot,.bar{fill:var(--blue)}
@@ -188,7 +189,8 @@ def _releases(places: Sequence[tuple[float, WindowReport, Any]]) -> str:
     for x, report, _ in places:
         if report.version != last:
             line = f'<line class="release" x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{_HEIGHT - 18}"/>' if last else ""
-            marks.append(f'{line}<text x="{x:.1f}" y="{_HEIGHT - 3}">version {report.version}</text>')
+            end = ' text-anchor="end"' if x > _WIDTH - 2 * _EDGE else ""
+            marks.append(f'{line}<text x="{x:.1f}" y="{_HEIGHT - 3}"{end}>version {report.version}</text>')
         last = report.version
     return "".join(marks)
 
@@ -249,7 +251,8 @@ def _bar(finding: Mapping[str, Any], largest: float) -> str:
     """The effect, beside the largest of them."""
     width = (finding["effect"] or 0.0) / largest * 100 if largest > 0 else 0.0
     kind = "big" if finding["verdict"] == "drift" else "bar"
-    return f'<svg width="100" height="10"><rect class="{kind}" width="{max(0.0, width):.1f}" height="10" y="0"/></svg>'
+    bar = f'<rect class="{kind}" width="{max(0.0, width):.1f}" height="10"/>'
+    return f'<svg class="size" width="100" height="10">{bar}</svg>'
 
 
 def _quality(newest: WindowReport) -> str:

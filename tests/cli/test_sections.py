@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from io import StringIO
 
 import pytest
+from click import unstyle
 
 from engine.cli.sections import Section, Table, draw, plain, show
 
@@ -39,13 +39,9 @@ def drawn(width: int, monkeypatch: pytest.MonkeyPatch, **environment: str) -> st
     return stream.getvalue()
 
 
-def words(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_no_line_is_wider_than_the_terminal_and_no_verdict_is_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = words(drawn(width, monkeypatch)).splitlines()
+    lines = unstyle(drawn(width, monkeypatch)).splitlines()
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
     assert all(cell in text for row in ROWS for cell in (row[2], row[3], row[5], row[6]))
@@ -64,7 +60,7 @@ def test_in_a_pipe_a_row_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = StringIO()
     show(REPORT, stream)
     text = stream.getvalue()
-    assert text == words(plain(REPORT)) + "\n"
+    assert text == unstyle(plain(REPORT)) + "\n"
     assert "\x1b" not in text and "█" not in text
     (row,) = [line for line in text.splitlines() if line.startswith("tenure")]
     assert row.split()[:4] == ["tenure", "ks", "0.012", "0.43"] and row.endswith(WHY)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from click import unstyle
 from logged import CANDIDATE, STABLE, Writer, asked, said
 
 from engine import failpoints
@@ -452,8 +453,8 @@ def test_the_terminal_s_report(seen: Monitored) -> None:
     assert list(sections) == [
         "churn@3", "Limits", "Triggers", "Performance", "Business figures", "Drift", "Data quality", "Checks",
     ]  # fmt: skip
-    lines = [line.split() for line in plain(list(sections.values())).splitlines()]
-    assert sections["Limits"].below[0].startswith("accuracy ")
+    lines = [line.split() for line in unstyle(plain(list(sections.values()))).splitlines()]
+    assert ["breached", "accuracy"] in [line[:2] for line in lines]
     assert ["performance", "not", "due"] in [line[:3] for line in lines]
     assert ["drift", "held", "until", "Sun"] in [line[:4] for line in lines]
     (months,) = [line for line in lines if line[:2] == ["months", "ks"]]
@@ -462,7 +463,7 @@ def test_the_terminal_s_report(seen: Monitored) -> None:
     assert old == first < second == "█"
     (accuracy,) = [line for line in lines if line[:1] == ["accuracy"] and "│" in line[-1]]
     assert accuracy[-1] == "█│█▁"
-    (wasted,) = [line for line in lines if line[:1] == ["wasted"] and line[-1] == "fail"]
+    (wasted,) = [line for line in lines if line[:1] == ["wasted"] and "fail" in line]
     assert wasted[2] == "120"
 
 
