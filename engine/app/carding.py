@@ -8,7 +8,7 @@ from typing import Any
 from engine.app.lineage import find_release, record_of
 from engine.app.workspace import Workspace
 from engine.core.records import Artifact
-from engine.core.release_record import slices_of
+from engine.core.release_record import approval_rows, slices_of
 from engine.errors import IntegrityError
 from engine.steps.card import Card, Subject, card_of, headline, pictures_in
 
@@ -39,6 +39,7 @@ def card_from(workspace: Workspace, record: Mapping[str, Any]) -> Card:
             digests=record["artifacts"],
             slices=slices_of(record),
             history=history,
+            approvals=approval_rows(record),
             figures=pictures(workspace, record),
         )
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from engine.errors import IntegrityError, UsageError
 
 KEY = "signing.pem"
 SIGNER = "signer.pub"
-APPROVING = ("approve", "reject", "approval")
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,6 @@ def _files(workspace: Workspace, record: Mapping[str, Any]) -> dict[str, bytes]:
     return {
         "record.json": _json(record),
         **_parts(record),
-        "approvals.json": _json(_approvals(events)),
         "audit.jsonl": "".join(canonical_json(dict(vars(event))) + "\n" for event in events).encode(),
         "card.md": markdown(card).encode(),
         "card.html": html(card).encode(),
@@ -167,12 +165,8 @@ def _parts(record: Mapping[str, Any]) -> dict[str, bytes]:
         "plan.json": _json(plan),
         "digests.json": _json({**record["artifacts"], **digests}),
         "verdict.json": _json(record["verdict"]),
+        "approvals.json": _json(record["approvals"]),
     }
-
-
-def _approvals(events: Iterable[AuditEvent]) -> Sequence[Mapping[str, Any]]:
-    """Who let it through, when, and why."""
-    return [dict(vars(event)) for event in events if any(word in event.event for word in APPROVING)]
 
 
 def _json(value: Any) -> bytes:

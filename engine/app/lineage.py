@@ -9,11 +9,12 @@ from typing import Any
 from engine.app.inspecting import ALL, ReleaseDetail, RunDetail, find
 from engine.app.workspace import Workspace
 from engine.core.graph import FromStep, Graph
-from engine.core.records import Artifact, StepResult
+from engine.core.records import Artifact, AuditEvent, StepResult
 from engine.core.release_record import Comparison, Sources, compare, release_record
 from engine.errors import EngineError, NotFoundError
 from engine.steps.lifecycle import build_graph
 
+APPROVING = ("release approved", "release rejected")
 REPORTS = {  # in the record → the step and the output that it is read from
     "evaluation": ("evaluate", "report"),
     "training": ("train", "report"),
@@ -48,6 +49,7 @@ def record_of(workspace: Workspace, found: ReleaseDetail) -> dict[str, Any]:
             steps=[(result, reads(graph, result.step)) for result in steps],
             parents=_parents(workspace, found),
             service=found.service,
+            approvals=_approvals(workspace, found),
             reports=_reports(workspace, found.lineage),
         )
     )
@@ -96,6 +98,18 @@ def _parents(workspace: Workspace, found: ReleaseDetail) -> Sequence[tuple[int, 
     if earlier:
         parents.setdefault(max(earlier), "the version before")
     return list(parents.items())[:2]
+
+
+def _approvals(workspace: Workspace, found: ReleaseDetail) -> list[AuditEvent]:
+    """Who approved or rejected the release, from the audit log."""
+    release = found.release
+    return [
+        event
+        for event in workspace.reader.audit()
+        if event.event in APPROVING
+        and event.subject == release.model
+        and event.details.get("version") == release.version
+    ]
 
 
 def _reports(workspace: Workspace, lineage: Mapping[str, StepResult]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import click
 from engine.cli.outcome import gate_rows
 from engine.cli.tables import render_fields, render_table
 from engine.cli.words import count, duration, short_digest, size, when
+from engine.core.release_record import approval_rows
 
 MATTERS = ("scikit-learn", "numpy", "pandas", "pyarrow", "scipy", "mlflow", "xgboost", "lightgbm", "catboost")
 
@@ -34,6 +35,9 @@ def lineage_text(record: Mapping[str, Any]) -> str:
     if verdict.get("gates"):
         lines = [f"  {line}" for line in gate_rows(verdict["gates"])]
         parts.append("\n".join([f"{click.style('Verdict', bold=True)} {verdict['verdict']}", *lines]))
+    words = [(when(at), by, said, why) for at, by, said, why in approval_rows(record)]
+    if words:
+        parts.append(render_table(("at", "by", "said", "why"), words))
     return "\n\n".join(parts)
 
 

@@ -32,6 +32,7 @@ class Sources:
     steps: Sequence[tuple[StepResult, Mapping[str, str]]]
     parents: Sequence[tuple[int, str]] = ()
     service: Sequence[AuditEvent] = ()
+    approvals: Sequence[AuditEvent] = ()
     reports: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,6 +77,7 @@ def release_record(sources: Sources) -> dict[str, Any]:
         "runs": [_run(each, sources.steps) for each in sources.runs],
         "steps": [_step(result, reads) for result, reads in sources.steps],
         "artifacts": dict(evidence.get("artifacts") or {}),
+        "approvals": [dict(vars(event)) for event in sources.approvals],
         "service": [dict(vars(event)) for event in sources.service],
         "reports": dict(sources.reports),
     }
@@ -160,6 +162,14 @@ def _step(result: StepResult, reads: Mapping[str, str]) -> dict[str, Any]:
         "seconds": result.seconds,
         "finished_at": result.finished_at,
     }
+
+
+def approval_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Who said what of a release: when (UTC), by whom, `approved` or `rejected`, and why."""
+    return [
+        (each["at"], each["actor"], each["event"].removeprefix("release "), str(each["details"].get("reason") or ""))
+        for each in record["approvals"]
+    ]
 
 
 # ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -36,6 +36,7 @@ class Subject:
     digests: Mapping[str, str] = field(default_factory=dict)
     slices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     history: Sequence[tuple[str, str, str]] = ()  # release, created, headline
+    approvals: Sequence[tuple[str, str, str, str]] = ()  # at, by, said, why
     figures: Mapping[str, bytes] = field(default_factory=dict)  # file name → PNG
 
 
@@ -92,6 +93,7 @@ def card_of(subject: Subject) -> Card:
         ("Slices", _slices(subject)),
         ("Fairness", _fairness(subject)),
         ("Verdict", _verdict(subject)),
+        ("Approvals", _approvals(subject)),
         ("Drift reference", _reference(subject)),
         ("Limits", _limits(subject)),
         ("History", _history(subject)),
@@ -200,6 +202,11 @@ def _verdict(subject: Subject) -> Iterator[Block]:
     yield Text(f"The gates say {subject.verdict.get('verdict')}.")
     if gates:
         yield Rows(("verdict", "says"), [(str(gate.get("verdict")), str(gate.get("text"))) for gate in gates])
+
+
+def _approvals(subject: Subject) -> Iterator[Block]:
+    if subject.approvals:
+        yield Rows(("at", "by", "said", "why"), subject.approvals)
 
 
 def _reference(subject: Subject) -> Iterator[Block]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from released import Call
 
 from engine.core.canonical import canonical_json
-from engine.core.release_record import slices_in, slices_of
+from engine.core.release_record import approval_rows, slices_in, slices_of
 from engine.steps.card import Subject, card_of, html, markdown
 
 
@@ -54,3 +54,10 @@ def test_slices_and_fairness_that_gates_measured() -> None:
     assert "did not pass, and was let through" in text
     record = {"reports": {"examination": examination}}
     assert slices_of(record)["plan = basic: f1_score"]["rows"] == 40
+
+
+def test_who_approved_it_is_told() -> None:
+    event = {"at": "2026-11-24T10:00:00Z", "actor": "ana", "event": "release approved", "details": {"reason": "fit"}}
+    [row] = approval_rows({"approvals": [event]})
+    assert row == ("2026-11-24T10:00:00Z", "ana", "approved", "fit")
+    assert "| ana | approved | fit |" in markdown(card_of(Subject({"name": "m"}, {}, None, approvals=[row])))
