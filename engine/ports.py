@@ -392,6 +392,12 @@ class ArtifactStore(Protocol):
         Raises IntegrityError if it is missing or altered.
         """
 
+    def files(self, artifact: Artifact) -> Mapping[str, tuple[str, str]]:
+        """The files of an artifact by their paths in it: where each is, and the digest that its bytes must have.
+
+        For who reads a place once and verifies what it read. Raises IntegrityError if it is missing or altered.
+        """
+
     def has(self, artifact: Artifact) -> bool:
         """Whether the content is there, without reading it."""
 
@@ -469,10 +475,19 @@ class ModelRegistry(Protocol):
 
 
 @dataclass(frozen=True)
+class StoredModel:
+    """A model that a step loads: its files by their paths in it, each a place and a digest; and if it is signed."""
+
+    files: Mapping[str, tuple[str, str]]
+    signed: bool
+
+
+@dataclass(frozen=True)
 class StepContext:
     """What a step may use. `inputs` are read-only paths; each role in `outputs` must be written.
 
-    `facts` are the facts of the steps upstream, by step. `progress(done, total, text)` tells a watcher.
+    `models` are inputs that it loads, by role. `facts` are the facts of the steps upstream, by step.
+    `progress(done, total, text)` tells a watcher.
     """
 
     step: str
@@ -484,6 +499,7 @@ class StepContext:
     scratch: Path
     progress: Callable[[int, int, str], None]
     resolve: Callable[[str], str]  # a secret reference → its value
+    models: Mapping[str, StoredModel] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -525,6 +541,7 @@ class StepRequest:
     linked: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, StoredModel] = field(default_factory=dict)
 
 
 class Executor(Protocol):

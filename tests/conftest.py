@@ -28,8 +28,9 @@ WARM = {"alerts", "app", "cli", "contracts", "crash", "evidence", "registry", "s
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
-    """Tests of these folders, and their fixtures, start the engine's processes warm; in a soak all start cold."""
-    cold = os.environ.get("ENGINE_SOAK") == "1" or item.get_closest_marker("cold") is not None
+    """Tests of these folders, and their fixtures, start the engine's processes warm; in a soak only those marked so."""
+    soak = os.environ.get("ENGINE_SOAK") == "1"
+    cold = item.get_closest_marker("warm") is None if soak else item.get_closest_marker("cold") is not None
     if item.path.parent.name in WARM and not cold:
         with starting_warm():
             return (yield)

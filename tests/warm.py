@@ -158,30 +158,32 @@ def prepare() -> None:
 
 def serve(channel: socket.socket, owner: int) -> None:
     """Fork for each request, until the other end closes. `owner`: the process that asks, our parent."""
-    while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, 1 << 20, 64)
-        if not data:
-            return
-        request = json.loads(data)
-        CODES.update(request["codes"])
-        told, tell = os.pipe()
-        between = _fork()
-        if between == 0:
-            parent = os.getpid()
-            pid = _fork()
-            if pid:
-                os.write(tell, str(pid).encode())
-                os._exit(0)
-            while os.getppid() == parent:
-                time.sleep(0.0002)
-            if os.getppid() != owner:  # it ended meanwhile
-                os._exit(1)
-            _become(request, descriptors)
-        for descriptor in (tell, *descriptors):
-            os.close(descriptor)
-        os.waitpid(between, 0)
-        channel.send(os.read(told, 64))
-        os.close(told)
+    with suppress(ConnectionError):  # it was killed while it asked
+        while data := (received := socket.recv_fds(channel, 1 << 20, 64))[0]:
+            _answer(channel, owner, data, received[1])
+
+
+def _answer(channel: socket.socket, owner: int, data: bytes, descriptors: Sequence[int]) -> None:
+    request = json.loads(data)
+    CODES.update(request["codes"])
+    told, tell = os.pipe()
+    between = _fork()
+    if between == 0:
+        parent = os.getpid()
+        pid = _fork()
+        if pid:
+            os.write(tell, str(pid).encode())
+            os._exit(0)
+        while os.getppid() == parent:
+            time.sleep(0.0002)
+        if os.getppid() != owner:  # it ended meanwhile
+            os._exit(1)
+        _become(request, descriptors)
+    for descriptor in (tell, *descriptors):
+        os.close(descriptor)
+    os.waitpid(between, 0)
+    channel.send(os.read(told, 64))
+    os.close(told)
 
 
 def _fork() -> int:

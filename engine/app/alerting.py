@@ -2,7 +2,8 @@
 
 An alert is written before anybody is told, and what a receiver was told after it took the notice: a controller that
 dies in between sends the same notice again, under the same id. The lease of the model's alerts keeps controllers from
-telling at once. A receiver that fails is tried again, later each time, and keeps no other from being told.
+telling at once. A receiver that fails is tried again, later each time, and keeps no other from being told. What
+fires of a model whose spec was removed is over, and says why: nobody watches it any more.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ LONGEST_SECONDS = 600.0
 """When to look again at the latest; whatever the controller notices wakes it earlier."""
 BUSY_SECONDS = 5.0
 """When to look again while another controller tells."""
+UNWATCHED = "no longer watched: its spec was removed"
 _TROUBLED_SECONDS = 10.0  # nobody says when a pass that failed succeeds
 _DEFAULTS: Mapping[str, Mapping[str, float]] = {"alertmanager": {"wait": 0.0, "interval": 1.0, "repeat": 60.0}}
 """Where they differ from those of `core.alerts.Receiver`: an Alertmanager waits, groups and repeats itself."""
@@ -67,7 +69,10 @@ class Known:
 
 @dataclass
 class Alerting:
-    """Passes over models. `reports_of` gives the windows of a release, newest first; `troubles_of` what fails here."""
+    """Passes over models. `reports_of` gives the windows of a release, newest first; `troubles_of` what fails here.
+
+    `watches`: whether a model has a spec; of one that has none any more, `document_of` gives the last that it had.
+    """
 
     workspace: Workspace
     hold: Callable[[str], AbstractContextManager[Lease]]
@@ -80,6 +85,7 @@ class Alerting:
     sent: dict[tuple[str, str, str], int] = field(default_factory=dict)  # by model, receiver and outcome
     controller: str = field(default_factory=socket.gethostname)
     waits: bool = True  # as receivers ask, for what may come together
+    watches: Callable[[str], bool] = lambda _: True
 
     def reconcile(self, model: str) -> Reconciled:
         """One pass. Raises EngineError for a state that does not answer."""
@@ -87,17 +93,18 @@ class Alerting:
         receivers = receivers_of(document)
         if not self.waits:
             receivers = {name: replace(each, wait=0.0) for name, each in receivers.items()}
-        facts = self._facts(model)
+        over = "" if self.watches(model) else UNWATCHED
+        facts = Facts(model, controller=self.controller) if over else self._facts(model)
         found, now = firing(facts), self.clock()
         records, told = self._stored(model)
         self.known[model] = Known(facts, records, self._live_since(facts))
         new = _unknown(model, records, told, receivers.values(), now)
-        changed = record(records, found, self.controller, now)
+        changed = record(records, found, self.controller, now, over)
         if not changed and not new and (seconds := self._seconds(records, told, receivers, now)) > 0:
             return Again(_soon(facts, seconds), f"{_count(records)} firing")
         try:
             with self.hold(alerts_of(model)) as lease:
-                self._write(lease, model, found, receivers)
+                self._write(lease, model, found, receivers, over)
                 self._tell(lease, model, document, receivers)
         except LockedError as error:
             return Again(BUSY_SECONDS, error.message)
@@ -137,12 +144,14 @@ class Alerting:
         release = next(each for each in releases if each.version == endpoint.stable)
         return utc(live_since(self.workspace.store.rollouts(facts.model), endpoint, release))
 
-    def _write(self, lease: Lease, model: str, found: Sequence[Alert], receivers: Mapping[str, Receiver]) -> None:
+    def _write(
+        self, lease: Lease, model: str, found: Sequence[Alert], receivers: Mapping[str, Receiver], over: str
+    ) -> None:
         """Under the lease, from what is stored by now. Receivers first: what begins from here on concerns them."""
         now = self.clock()
         records, told = self._stored(model)
         new = _unknown(model, records, told, receivers.values(), now)
-        changed = record(records, found, self.controller, now)
+        changed = record(records, found, self.controller, now, over)
         self.workspace.store.keep_alerts(lease, changed, new)
         failpoint("alert.recorded")
         for each in changed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ REGISTRY_SECONDS = 60.0
 """How long the registry's process stays, which has MLflow in its memory, after it was asked last."""
 _DELIVERERS = 2
 _TELLERS = 4  # a receiver that does not answer keeps one busy for its timeout
+REMOVED_SECONDS = 10.0
+"""How long a model must have no spec until its alerts are over: files that are moved or replaced are back by then."""
 _FAILING = 3  # so often in a row a pass fails before somebody is told
 
 
@@ -60,27 +63,38 @@ class _Specs:
     options: Options
     note: Callable[[Note], None]
     documents: dict[str, SpecDocument] = field(default_factory=dict)
+    removed: dict[str, SpecDocument] = field(default_factory=dict)  # as they were last
     _stats: dict[str, Any] = field(default_factory=dict)
     _models: dict[str, str] = field(default_factory=dict)  # by file
     _told: dict[str, str] = field(default_factory=dict)  # mistakes that were told, by file
+    _found: bool = False  # the folders that were looked for
 
     def read(self) -> set[str]:
         """Look at all files; the models whose spec is new or another one."""
         try:
             files = find_specs(self.workspace, self.options.paths)
+            self._told.pop("", None)
+            self._found = True
         except UsageError as error:
             self._tell("", error)
-            return set()
-        self._told.pop("", None)
+            folders = map(Path, self.options.paths or [str(self.workspace.root / "specs")])
+            self._found = all(folder.is_dir() for folder in folders)
+            if not self._found:
+                return set()  # what cannot be found is not known to be removed
+            files = []
         stats = {str(path): stat_of(str(path)) for path in files}
         project = stat_of(str(self.workspace.root / "engine.yaml"))
         if project != self._stats.get("engine.yaml"):
             self._stats = {"engine.yaml": project}
+        for file in self._told.keys() - stats.keys() - {""}:
+            del self._told[file]
+        gone = self._models.keys() - stats.keys()
+        for file in gone:
+            self._remove(file)
         changed: set[str] = set()
-        for file in [file for file, stat in stats.items() if self._stats.get(file) != stat]:
-            changed |= self._load(file)
-        for gone in self._models.keys() - stats.keys():
-            self.documents.pop(self._models.pop(gone), None)
+        for file, stat in stats.items():
+            if self._stats.get(file) != stat or (gone and file in self._told):  # its model was another file's, perhaps
+                changed |= self._load(file)
         self._stats = {"engine.yaml": project, **stats}
         return changed
 
@@ -89,6 +103,11 @@ class _Specs:
         return next(
             (self._told[file] for file, name in self._models.items() if name == model and file in self._told), ""
         )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a model of the project that is not among `documents` has no spec."""
+        return self._found and not self.options.paths and not self._told.keys() - {""}
 
     @property
     def mistaken(self) -> bool:
@@ -108,10 +127,17 @@ class _Specs:
         if any(other == name and at != file for at, other in self._models.items()):
             self._tell(file, UsageError(f"model {name} is defined in another file too", remedy="Rename one of them."))
             return set()
+        if self._models.get(file, name) != name:
+            self._remove(file)
         self._models[file] = name
         before = self.documents.get(name)
         self.documents[name] = spec
+        self.removed.pop(name, None)
         return {name} if mended or before is None or before.key != spec.key else set()
+
+    def _remove(self, file: str) -> None:
+        name = self._models.pop(file)
+        self.removed[name] = self.documents.pop(name)
 
     def _tell(self, file: str, error: EngineError) -> None:
         text = "; ".join(map(str, error.diagnostics)) if isinstance(error, SpecError) else error.message
@@ -149,6 +175,7 @@ class Controller:
         self._note = told
         self._stop = threading.Event()
         self._kills: list[Callable[[], None]] = []
+        self._clock = workspace.clock
         self._repository = options.repository
         self._specs = _Specs(workspace, options, told)
         self._leases = LeaseKeeper(workspace.store, holder.this_process(), self._stop)
@@ -187,14 +214,17 @@ class Controller:
         self._alerting = Alerting(
             workspace=workspace,
             hold=self._leases.hold_alone,
-            document_of=lambda model: self._specs.documents[model].document,
+            document_of=self._document,
             reports_of=self._watching.reports,
             troubles_of=self._troubles,
             note=told,
             clock=workspace.clock,
+            watches=lambda model: model in self._specs.documents,
         )
         self.alerting = Loop(self._alerting.reconcile, _TELLERS, self._failed)
         self._rollouts: dict[str, Rollout] = {}
+        self._unwatched: dict[str, datetime] = {}  # since when
+        self._had: tuple[set[str], bool] | None = None  # with a spec, when it was last asked who lost it
 
     # ── running ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -222,8 +252,8 @@ class Controller:
         """One pass over everything: what is due is done; the models that failed."""
         try:
             self._take_first_commit()
-            failed = self.work()
             self._alerting.waits = False  # the next pass may be far away, or never
+            failed = self.work()
             return failed | self.alerting.run_once()
         finally:
             self.close()
@@ -308,7 +338,6 @@ class Controller:
         changed = self._specs.read()
         self.training.keep(self._specs.documents)
         self.monitoring.keep(self._specs.documents)
-        self.alerting.keep(self._specs.documents)
         self.alerting.wake(changed)
         self.training.wake(changed)
         self.monitoring.wake(self._watching.grown())
@@ -319,8 +348,37 @@ class Controller:
             rollouts = store.open_rollouts()
             self.delivery.keep({*rollouts, *store.unmirrored()})
             self._say_what_ended(rollouts)
+            self.alerting.keep({*self._specs.documents, *self._unwatched_models()})
         except EngineError as error:
             self._note(Note("", "error", error.message, error.remedy, grave=True))
+
+    def _unwatched_models(self) -> set[str]:
+        """The models that lost their spec, and have done so for a while.
+
+        Of those that lost it before this controller began, those are known of which something fires, and only to a
+        controller that reads all of the project's specs.
+        """
+        models, whole = self._specs.documents.keys(), self._specs.is_whole
+        if (set(models), whole) != self._had:
+            lost = self._specs.removed.keys() | (self._troubled() - models if whole else set())
+            self._unwatched = {model: self._unwatched.get(model, self._clock()) for model in lost}
+            self._had = set(models), whole
+        grace = timedelta(seconds=REMOVED_SECONDS if self._alerting.waits else 0.0)
+        return {model for model, since in self._unwatched.items() if self._clock() >= since + grace}
+
+    def _troubled(self) -> set[str]:
+        """The models of which an alert fires, or was told to fire and not to be over."""
+        store = self._workspace.store
+        told = {each.model for each in store.told() if any(status == "firing" for _, status in each.alerts.values())}
+        return told | {each.alert.model for each in store.alerts() if each.status == "firing"}
+
+    def _document(self, model: str) -> Mapping[str, Any]:
+        """Its spec; of a model that has none any more the last one that is known."""
+        spec = self._specs.documents.get(model) or self._specs.removed.get(model)
+        if spec is not None:
+            return spec.document
+        run = next(iter(self._workspace.store.runs(model, 1)), None)
+        return run.document if run is not None else {}
 
     def _say_what_ended(self, rollouts: Mapping[str, Rollout]) -> None:
         """A rollout that is over, whoever ended it: the model's triggers may look at another champion now."""

@@ -24,7 +24,7 @@ from engine.app.workspace import Workspace
 from engine.clock import Clock
 from engine.core.plan import Request
 from engine.core.records import Aftermath, Lease, Run, RunStatus, TriggerEvaluation
-from engine.errors import LockedError, StalePlanError, TransientError
+from engine.errors import LockedError, StalePlanError, StepCrashedError, TransientError
 from engine.failpoints import failpoint
 from engine.runtime.deliver import Again, Done, Reconciled
 from engine.runtime.events import Event
@@ -44,6 +44,7 @@ LONGEST_SECONDS = 3600.0
 KEPT_SECONDS = 3600.0
 """An evaluation that says what the last one said is recorded again after so long."""
 
+_CRASHES = 3  # runs that fail in a row until one whose process died is left as it is
 _RUNS = 50  # among which those of one retrain are looked for
 
 
@@ -242,11 +243,21 @@ class Retraining:
         return result
 
     def _refuse_transient(self, result: Result) -> None:
-        """Raise what the loop shall try again; anything else would fail again unchanged, and is left as it is."""
+        """Raise what the loop shall try again; anything else would fail again unchanged, and is left as it is.
+
+        A process that died may have been in the way of somebody who needed its memory: it is tried again, a few times.
+        """
         if isinstance(result.error, TransientError | StalePlanError):  # what did not answer, or changed meanwhile
             raise result.error
+        if isinstance(result.error, StepCrashedError) and self._failures(result.model) < _CRASHES:
+            raise TransientError(result.error.message, remedy=f"It is tried again. {result.error.remedy}".strip())
         if result.status is RunStatus.CANCELLED:
             raise TransientError(f"{result.model}: the run was stopped", remedy="It goes on when engine starts again.")
+
+    def _failures(self, name: str) -> int:
+        """How many of the model's newest runs failed, one after the other."""
+        runs = self.workspace.store.runs(name, _CRASHES)
+        return next((number for number, run in enumerate(runs) if run.status is not RunStatus.FAILED), len(runs))
 
     def _say(self, result: Result, because: str) -> None:
         after = f" ({because})" if because else ""

@@ -215,9 +215,12 @@ def _troubles(facts: Facts) -> list[Alert]:
 
 
 def record(
-    stored: Sequence[AlertRecord], found: Sequence[Alert], controller: str, now: datetime
+    stored: Sequence[AlertRecord], found: Sequence[Alert], controller: str, now: datetime, over: str = ""
 ) -> tuple[AlertRecord, ...]:
-    """The records that change, as they shall be: new ones, those that fire again, and those that are over."""
+    """The records that change, as they shall be: new ones, those that fire again, and those that are over.
+
+    `over`: why they are, where that is not that what they say is so no more.
+    """
     at = utc(now)
     known = {each.fingerprint: each for each in stored}
     changed = []
@@ -230,7 +233,8 @@ def record(
     for before in known.values():
         of = before.alert.labels.get(CONTROLLER, controller)
         if before.resolved_at is None and (of == controller or _since(before.seen_at, now) > FORGOTTEN_SECONDS):
-            changed.append(replace(before, resolved_at=at))
+            summary = f"{before.alert.summary} ({over})" if over else before.alert.summary
+            changed.append(replace(before, alert=replace(before.alert, summary=summary), resolved_at=at))
     return tuple(changed)
 
 

@@ -41,6 +41,7 @@ from engine.ports import (
     StepFunction,
     StepOutcome,
     StepRequest,
+    StoredModel,
 )
 from engine.runtime.observe import World, contents_of, source_of
 from engine.runtime.walk import Finished, Work
@@ -177,6 +178,7 @@ class Carrier:
             linked=_linked(work.step, links),
             environment=_credentials() if work.step.kind == "snapshot" else {},
             secrets={name: self._means.resolve_secret(name) for name in self._means.secrets_in(work.step.settings)},
+            models=self._models(work),
         )
         try:
             outcome = self._means.executor.run(request, work.progress)
@@ -339,6 +341,13 @@ class Carrier:
 
     def _inputs(self, work: Work) -> dict[str, Path]:
         return {role: self._means.artifacts.path(artifact) for role, artifact in work.inputs.items()}
+
+    def _models(self, work: Work) -> dict[str, StoredModel]:
+        """The models that a step of ours loads: of what files, and whether our own training wrote them."""
+        roles = ("model", "champion") if work.step.kind in ("evaluate", "examine") else ()
+        found = {role: work.inputs[role] for role in roles if role in work.inputs}
+        store, signed = self._means.artifacts, self._means.signed
+        return {role: StoredModel(store.files(model), signed(model.digest)) for role, model in found.items()}
 
     def _store(self, work: Work, outcome: StepOutcome, *, adopted: bool = False) -> Finished:
         """Move the outputs into the store. What is there already is noted, so that a resumed run can go on from it."""

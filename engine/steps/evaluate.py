@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from engine.core.canonical import canonical_json
@@ -22,9 +24,10 @@ from engine.stats.bootstrap import CONFIDENCE
 from engine.stats.estimate import Estimate, Key
 from engine.steps.failures import failure
 from engine.steps.golden import serving_facts
-from engine.steps.model_files import LoadedModel, load_model
+from engine.steps.model_files import LoadedModel, command_model, load_stored
 from engine.steps.reference import reference_profile
 from engine.steps.schema import Schema, Table, class_numbers, read_rows
+from engine.steps.stored_files import StoredFile
 from engine.steps.table import write_parquet
 
 if TYPE_CHECKING:
@@ -56,15 +59,8 @@ def run(context: StepContext) -> StepOutcome:
 
     schema = Schema.read(context.inputs["schema"])
     table = read_rows(context.inputs["holdout"], schema)
-    training = context.settings.get("training") or {}
-    extra = {role: path for role, path in context.inputs.items() if role not in ("model", "holdout", "schema")}
-    model = load_model(
-        context.inputs["model"],
-        predict=training.get("predict"),
-        scratch=context.scratch,
-        extra=extra,
-        environment={name: context.resolve(value) for name, value in (training.get("environment") or {}).items()},
-    )
+    further = {role: path for role, path in context.inputs.items() if role not in ("model", "holdout", "schema")}
+    model = load(context, extra=further)
     answers = ask(model, table, schema)
     write_predictions(context, table, schema, answers)
     report = evaluation_of(answers, table, schema, model.meta)
@@ -80,6 +76,25 @@ def run(context: StepContext) -> StepOutcome:
     if answers.error:
         facts["error"] = answers.error
     return StepOutcome(facts, summary(report))
+
+
+def load(context: StepContext, role: str = "model", extra: Mapping[str, Path] | None = None) -> LoadedModel:
+    """An input as a model, from verified bytes; through its predict command, which gets the inputs `extra` too.
+
+    Raises IntegrityError for what runs code and is not signed by our own training, StepError.
+    """
+    training, stored = context.settings.get("training") or {}, context.models[role]
+    if training.get("predict") is None:
+        files = {name: StoredFile(*place) for name, place in stored.files.items()}
+        return load_stored(files, Path(mkdtemp(dir=context.scratch)) / "model", signed=stored.signed)
+    return command_model(
+        context.inputs[role],
+        training["predict"],
+        context.scratch,
+        extra=extra or {},
+        environment={name: context.resolve(value) for name, value in (training.get("environment") or {}).items()},
+        signed=stored.signed,
+    )
 
 
 def summary(report: Mapping[str, Any]) -> str:

@@ -3,8 +3,8 @@
 `model.skops` where every type in it is on our own list of trusted types and it predicts the same after a round trip,
 else `model.pkl` (cloudpickle, with the project's modules inside). A command may leave an MLflow model, `model.onnx`,
 `model.skops`, `model.pkl` or `model.joblib`, or any files that its own predict command understands. The same data,
-code and seed give the same bytes. A file is read only if its digest is the one in meta.json (IntegrityError); a stored
-release only from bytes that have the digests of its record, and a format that runs code only when it is signed.
+code and seed give the same bytes. A stored model is read only from bytes that have the digests of its record, and one
+that runs code only when it is signed (IntegrityError).
 """
 
 from __future__ import annotations
@@ -170,39 +170,30 @@ def found_in(folder: Path) -> str | None:
     return next((name for name in FILES if (folder / name).is_file()), None)
 
 
-def load_model(
+def command_model(
     folder: Path,
+    predict: Sequence[str],
+    scratch: Path,
     *,
-    predict: Sequence[str] | None = None,
-    scratch: Path | None = None,
-    extra: Mapping[str, Path] | None = None,
-    environment: Mapping[str, str] | None = None,
+    extra: Mapping[str, Path],
+    environment: Mapping[str, str],
+    signed: bool,
 ) -> LoadedModel:
-    """The model in a folder that `save` or `describe` finished.
+    """The model in a folder, used through the command `predict`, which runs in `scratch`.
 
-    `predict` is the command that predicts with a command's own files; it runs in `scratch`, with `extra` inputs and
-    `environment` added to the process's own.
-    Raises IntegrityError for a file that was altered, NotSupportedError for a format without its library, StepError.
+    The command gets `extra` inputs, and `environment` beside the process's own.
+    Raises IntegrityError for a model that is not `signed`.
     """
+    if not signed:
+        raise _unsigned("the model may run code when the predict command reads it")
     meta = json.loads((folder / META).read_text(encoding="utf-8"))
-    kind, name = meta["format"], meta["file"]
-    if predict is not None:
-        if scratch is None:
-            raise StepError("a predict command needs a scratch folder")
-        inputs = {**(extra or {}), "model": folder}
-        command = foreign_models.CommandModel(
-            tuple(predict), inputs, scratch, tuple(meta["classes"]), environment or {}
-        )
-        return LoadedModel(command, meta)
-    _refuse_command(kind)
-    data = (folder / name).read_bytes()
-    if digest_bytes(data) != meta["digest"]:
-        raise IntegrityError(f"{name} is not the file that was written", remedy="Train again: --replace train")
-    return LoadedModel(_read(kind, folder, data, meta), meta)
+    inputs = {**extra, "model": folder}
+    command = foreign_models.CommandModel(tuple(predict), inputs, scratch, tuple(meta["classes"]), environment)
+    return LoadedModel(command, meta)
 
 
 def load_stored(files: Mapping[str, StoredFile], private: Path, *, signed: bool) -> LoadedModel:
-    """The model of a stored release: `files` by their paths in it, `signed` if our own training wrote them.
+    """A stored model: `files` by their paths in it, `signed` if our own training wrote them.
 
     Nothing but the verified bytes is read. What a library wants as a folder is copied to `private`, which must not
     exist yet and must stay while the model is used.
@@ -210,12 +201,12 @@ def load_stored(files: Mapping[str, StoredFile], private: Path, *, signed: bool)
     """
     meta = json.loads(_file(files, META).read(META))
     kind, name = meta["format"], meta["file"]
-    _refuse_command(kind)
-    if kind in RUNS_CODE and not signed:
-        raise IntegrityError(
-            f"{name} runs code when it is read, and was not signed by this project's training: it is not read",
-            remedy="Train it here (engine apply --replace train), or copy .engine/key from the machine that did.",
+    if kind == "command":
+        raise NotSupportedError(
+            "this model can only be used through its predict command", remedy="Name it in training.predict."
         )
+    if kind in RUNS_CODE and not signed:
+        raise _unsigned(f"{name} runs code when it is read")
     data = _file(files, name).read(name)
     if kind == "mlflow":
         stored_files.write_all({path: file.read(path) for path, file in files.items()}, private)
@@ -228,11 +219,11 @@ def _file(files: Mapping[str, StoredFile], name: str) -> StoredFile:
     return files[name]
 
 
-def _refuse_command(kind: str) -> None:
-    if kind == "command":
-        raise NotSupportedError(
-            "this model can only be used through its predict command", remedy="Name it in training.predict."
-        )
+def _unsigned(what: str) -> IntegrityError:
+    return IntegrityError(
+        f"{what}, and was not signed by this project's training: it is not read",
+        remedy="Train it here (engine apply --replace train), or copy .engine/key from the machine that did.",
+    )
 
 
 def _read(kind: str, folder: Path, data: bytes, meta: Mapping[str, Any]) -> Predictor:

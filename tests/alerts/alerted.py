@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from engine.adapters.state import holder
 from engine.app.alerting import Alerting
+from engine.app.controller import Controller, Options
 from engine.app.monitoring import watched_document
 from engine.app.retraining import Note
 from engine.app.workspace import Workspace
@@ -37,11 +38,12 @@ def project(folder: Path, *receivers: str) -> Path:
 
 def ran(folder: Path, status: RunStatus) -> None:
     """One more run that ended so."""
+    document = watched_document(Workspace(folder), "churn")
     store = Workspace(folder).store
     number = len(store.runs("churn")) + 1
     lease = store.acquire("churn", "ana", 60)
     now = utc(datetime.now(timezone.utc))
-    store.start_run(lease, Run(f"run{number}", "churn", RunStatus.RUNNING, now, None, "", {}))
+    store.start_run(lease, Run(f"run{number}", "churn", RunStatus.RUNNING, now, None, "", document))
     store.finish_run(lease, f"run{number}", status, "train: no memory", now)
     store.release(lease)
     store.close()
@@ -86,3 +88,27 @@ def passes(folder: Path, **options: Any) -> Iterator[Passes]:
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def controllers(
+    folder: Path, seconds: float = 0.0, paths: Sequence[str] = ()
+) -> Iterator[tuple[Controller, Callable[[float], None]]]:
+    """A controller that has looked once, and what moves its clock, which is so far ahead. Its loops do not run."""
+    ahead = [seconds]
+
+    def clock() -> datetime:
+        return datetime.now(timezone.utc) + timedelta(seconds=ahead[0])
+
+    def later(more: float) -> None:
+        ahead[0] += more
+
+    workspace = Workspace(folder)
+    made = Controller(workspace, Options(paths), note=lambda _: None, tell=lambda _: None, clock=clock)
+    made.look()
+    try:
+        yield made, later
+    finally:
+        made.stop()
+        made._close()
+        workspace.close()

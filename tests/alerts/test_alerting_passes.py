@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from alerted import passes, project, ran
+from alerted import controllers, passes, project, ran
 
 from engine.app.workspace import Workspace
 from engine.core.records import RunStatus, alerts_of
@@ -66,6 +66,63 @@ def test_two_controllers_tell_once(web: WebServer, tmp_path: Path) -> None:
             assert not web.received, "somebody else is at it"
         one()
         other()
+    assert len(web.received) == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_fires_of_a_model_is_over_when_its_spec_is_removed(
+    web: WebServer, tmp_path: Path, restarted: bool
+) -> None:
+    folder = project(tmp_path / "p", f"webhook: {web.url}")
+    spec = folder / "specs/churn.yaml"
+    with controllers(folder) as (one, later):
+        one.alerting.run_once()
+        later(10)
+        one.alerting.run_once()
+        spec.rename(folder / "specs/renamed.yaml")
+        later(300)
+        one.look()
+        one.alerting.run_once()
+        assert [each.json["status"] for each in web.received] == ["firing"], "a file that is renamed is not removed"
+        (folder / "specs/renamed.yaml").unlink()
+        one.look()
+        one.alerting.run_once()
+        assert len(web.received) == 1, "it may come back at once, as when a branch is checked out"
+        if not restarted:
+            later(10)
+            one.look()
+            one.alerting.run_once()
+    if restarted:
+        with controllers(folder, 320) as (another, later):
+            later(10)
+            another.look()
+            another.alerting.run_once()
+    [_, over] = web.received
+    assert over.json["status"] == "resolved"
+    said = "run run1 failed: train: no memory (no longer watched: its spec was removed)"
+    assert [each["summary"] for each in over.json["alerts"]] == [said]
+    assert [each.status for each in Workspace(folder).store.alerts()] == ["resolved"]
+
+
+@pytest.mark.parametrize("why", ["it is told of others alone", "one cannot be read", "there is no folder"])
+def test_a_controller_that_does_not_know_all_specs_leaves_other_alerts_alone(
+    web: WebServer, tmp_path: Path, why: str
+) -> None:
+    folder = project(tmp_path / "p", f"webhook: {web.url}")
+    with passes(folder) as one:
+        one()
+    other = folder / "more/other.yaml"
+    other.parent.mkdir()
+    other.write_text("model_spec: {name: other}\n")
+    if why == "one cannot be read":
+        (folder / "specs/churn.yaml").write_text("model_spec: {name: churn, mistake: 1}\n")
+    if why == "there is no folder":
+        (folder / "specs").rename(folder / "elsewhere")
+    with controllers(folder, 400, paths=[str(other)] if "others" in why else ()) as (some, later):
+        later(10)
+        some.look()
+        some.alerting.run_once()
+    assert [each.status for each in Workspace(folder).store.alerts("churn")] == ["firing"]
     assert len(web.received) == 1
 
 

@@ -29,10 +29,10 @@ from engine.app.workspace import Workspace
 from engine.core.records import Aftermath, Event, EventKind
 
 SOAK = os.environ.get("ENGINE_SOAK") == "1"
-KILLS = int(os.environ.get("KILLS", "1000")) if SOAK else 3
-KILLS_EACH = 12 if SOAK else 3  # of one story, at most
+KILLS = int(os.environ.get("KILLS", "1000")) if SOAK else 4
+KILLS_EACH = 12 if SOAK else 4  # of one story, at most
 EVENTS = 14 if SOAK else 5  # of one story; about as many are sent again
-LONGEST = 6.0  # seconds within which a random kill comes; a pass takes less
+LONGEST = 3.0  # seconds within which a random kill comes; a pass takes less
 SIGKILL, SIGTERM = -9, -15
 ONCE, GOING_ON = ("controller", "--once"), ("controller",)
 POINTS = (
@@ -44,7 +44,7 @@ POINTS = (
     *(f"lease.release@{nth}" for nth in range(1, 5)),
     *(f"state.{name}@{nth}" for name in ("commit", "committed") for nth in (1, 2, 3, 4, 6, 9, 13, 18)),
 )
-FIRST = () if SOAK else ("trigger.recorded", "step.worked@3", "trigger.settle")
+FIRST = () if SOAK else ("worker.begin", "trigger.recorded", "step.worked@3", "trigger.settle")
 IN_CHILDREN = ("worker.", "register.")  # where another process than the controller dies
 
 
@@ -106,10 +106,10 @@ class World:
         elif harmed and self.chance.random() < 0.7:
             point = self.chance.choice(POINTS)
         name, _, nth = point.partition("@")
-        goes_on = harmed and self.chance.random() < 0.25
+        goes_on = harmed and not point.startswith(IN_CHILDREN) and self.chance.random() < 0.25  # each child would die
         self.start(*(GOING_ON if goes_on else ONCE), failpoints=f"{name}=kill@{nth or 1}" if point else "")
         if harmed and not point:
-            time.sleep(self.chance.uniform(0, LONGEST))
+            self.forks.wait_for(self.chance.uniform(0, LONGEST))
             self.forks.kill()
         elif goes_on:
             self._until_dead_or_settled()
@@ -220,6 +220,7 @@ def worlds(projects: Path, tmp_path: Path) -> Iterator[Callable[[str, int], Worl
 
 
 @pytest.mark.slow
+@pytest.mark.warm
 def test_killed_while_it_retrains(worlds: Callable[[str, int], World], record_property: Any) -> None:
     world, kills, began = worlds("killed", 4), 0, time.monotonic()
     while kills < KILLS:
@@ -237,11 +238,26 @@ def test_killed_while_it_retrains(worlds: Callable[[str, int], World], record_pr
         assert unharmed.outcome() == world.outcome()
 
 
+@pytest.mark.warm
+def test_a_retrain_whose_step_dies_each_time_is_given_up(worlds: Callable[[str, int], World]) -> None:
+    world = worlds("dying", 2)
+    world._new_rows()
+    world._send("one")
+    for aftermath in (None, None, Aftermath.FAILED):
+        world.start(*ONCE, failpoints="worker.begin=kill")
+        assert world.wait() == (1 if aftermath is None else 0)
+        with world.reader() as reader:
+            [evaluation] = reader.evaluations("tiny", 2, due_only=True)
+            assert evaluation.aftermath is aftermath
+    assert "its process was killed by SIGKILL" in world.forks.text()
+
+
 def points(*names: str) -> Sequence[str]:
     return names if SOAK else names[:1]
 
 
 @pytest.mark.slow
+@pytest.mark.warm
 @pytest.mark.parametrize(
     "point",
     points(

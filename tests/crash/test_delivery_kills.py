@@ -95,7 +95,7 @@ class World:
         environment = {"ENGINE_FAILPOINTS": f"{name}=kill@{number or 1}" if point else ""}
         self.forks.start(*arguments, environment=environment)
         if not point:
-            time.sleep(self.chance.uniform(0, CARRIERS.get(arguments, 1.0)))
+            self.forks.wait_for(self.chance.uniform(0, CARRIERS.get(arguments, 1.0)))
             self.forks.kill()
         code = self.forks.wait()
         self.life.check()
@@ -189,6 +189,7 @@ def world(climbing: Path, tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.mark.slow
+@pytest.mark.warm
 @pytest.mark.parametrize("seed", range(LIVES))
 def test_killed_again_and_again_under_load(world: World, seed: int, record_property: Any) -> None:
     world.chance.seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from engine.gates.asking import asks_of
 from engine.gates.judge import BLOCKS, kind_of
 from engine.ports import StepContext, StepOutcome
 from engine.steps import evaluate, examine, split, train, validate
-from engine.steps.model_files import LoadedModel, load_model
+from engine.steps.model_files import LoadedModel
 from engine.steps.schema import Schema, read_rows
+from engine.testing.models import model_in, stored_model
 
 DATA = Path(__file__).parents[1] / "data"
 _DATA_DEFAULTS: Mapping[str, Any] = {
@@ -71,7 +73,7 @@ class Project:
             settings["attempt"] = attempt
         return train.run(self.context(name, settings, given, {"model": "model", "report": "training.json"}))
 
-    def evaluate(self, predict: list[str] | None = None) -> StepOutcome:
+    def evaluate(self, predict: list[str] | None = None, *, signed: bool = True) -> StepOutcome:
         inputs = {
             "model": self.outputs["train.model"],
             "holdout": self.outputs["split.holdout"],
@@ -84,7 +86,8 @@ class Project:
             "reference": "reference.profile",
         }
         settings = {"training": {"predict": predict}} if predict else {}
-        return evaluate.run(self.context("evaluate", settings, inputs, outputs))
+        context = self.context("evaluate", settings, inputs, outputs)
+        return evaluate.run(replace(context, models={"model": stored_model(inputs["model"], signed=signed)}))
 
     def measure(self) -> Any:
         """The report of an evaluation, without its pictures, which take most of an evaluation's time."""
@@ -112,7 +115,8 @@ class Project:
         }
         context = self.context("examine", {"validation": asks}, inputs, {"report": "examination.json"})
         facts = {} if champion is None else {"champion": {**champion, "model": "blake3:0"}}
-        return examine.run(replace(context, facts=facts))
+        models = {role: stored_model(inputs[role]) for role in ("model", "champion") if role in inputs}
+        return examine.run(replace(context, facts=facts, models=models))
 
     def judged(self, *gates: Mapping[str, Any], champion: Mapping[str, Any] | None = None) -> list[Mapping[str, Any]]:
         """The gates' verdicts after examining."""
@@ -128,7 +132,7 @@ class Project:
         return validate.run(self.context("validate", {"validation": list(gates)}, inputs, {"verdict": "verdict.json"}))
 
     def model(self, name: str = "train") -> LoadedModel:
-        return load_model(self.outputs[f"{name}.model"])
+        return model_in(self.outputs[f"{name}.model"], Path(tempfile.mkdtemp(dir=self.root)) / "model")
 
     def json(self, output: str) -> Any:
         return json.loads(self.outputs[output].read_text(encoding="utf-8"))

@@ -41,9 +41,10 @@ from engine.errors import StepError
 from engine.serving.compiled import Compiled, NotCompiled, Plain, columns_of, compile_model, model
 from engine.serving.compiled.dates import microseconds
 from engine.steps import estimators, train
-from engine.steps.model_files import LoadedModel, Origin, load_model, save
+from engine.steps.model_files import LoadedModel, Origin, save
 from engine.steps.schema import Feature, Schema, Table
 from engine.steps.table import read_table
+from engine.testing.models import model_in
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DATA = Path(__file__).parents[1] / "data"
@@ -349,7 +350,7 @@ def test_real_data_after_saving_and_loading(
     chosen = estimators.find(estimators.chosen(name, schema), task)
     fitted = train.model_of(chosen, params, seen, schema, 0, prepared=True).fit(seen.features, seen.target)
     save(fitted, tmp_path / "model", Origin(schema, name, 0, {}), seen.features, tmp_path)
-    loaded = load_model(tmp_path / "model")
+    loaded = model_in(tmp_path / "model", tmp_path / "private")
 
     compiled = compiled_of(loaded, unseen)
 

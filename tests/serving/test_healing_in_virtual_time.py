@@ -26,8 +26,8 @@ from engine.app.workspace import Workspace
 from engine.core.canonical import utc
 from engine.core.records import Aftermath, RunStatus
 from engine.core.rollout import Phase
-from engine.steps.model_files import load_model
 from engine.testing.clocks import SharedClock
+from engine.testing.models import model_in
 
 ELEC2 = Path(__file__).parents[1] / "data/elec2.csv"
 SOAK = os.environ.get("ENGINE_SOAK") == "1"
@@ -170,7 +170,7 @@ def test_the_loop_heals(market: tuple[Market, list[Row]], better: float, notes: 
     workspace, reader = loop.workspace, loop.workspace.reader
 
     releases = sorted(reader.releases("prices"), key=lambda release: release.version)
-    first = load_model(workspace.artifacts.path(releases[0].artifact))
+    first = model_in(workspace.artifacts.path(releases[0].artifact), workspace.root / "first")
     untouched = first.predict(pd.DataFrame([features(row) for row in stream]))
     same = sum(said == row["class"] for said, row in zip(untouched, stream, strict=True)) / len(stream)
     healed = sum(each for each, _ in right) / len(right)

@@ -13,7 +13,8 @@ from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
 from engine.app.workspace import open_workspace
-from engine.steps.model_files import LoadedModel, load_model
+from engine.steps.model_files import LoadedModel
+from engine.testing.models import model_in
 
 ROWS = pd.DataFrame(
     {
@@ -25,9 +26,10 @@ ROWS = pd.DataFrame(
 
 
 @pytest.fixture(scope="module")
-def model(gateway: Gateway) -> LoadedModel:
+def model(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """The live release, as scikit-learn has it."""
-    return load_model(open_workspace(gateway.folder).artifacts.path(release_of(gateway.folder, 1).artifact))
+    folder = open_workspace(gateway.folder).artifacts.path(release_of(gateway.folder, 1).artifact)
+    return model_in(folder, tmp_path_factory.mktemp("model") / "private")
 
 
 # ── MLflow ───────────────────────────────────────────────────────────────────────────────────────────────────

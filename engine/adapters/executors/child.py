@@ -21,7 +21,7 @@ from engine.adapters.durable import sync
 from engine.adapters.executors.template import REQUEST_FILE, RESULT_FILE, limit_memory, scratch_of
 from engine.errors import EngineError
 from engine.failpoints import failpoint
-from engine.ports import StepContext, StepFunction, StepOutcome
+from engine.ports import StepContext, StepFunction, StepOutcome, StoredModel
 
 
 def run_request(message: Mapping[str, Any], answers: TextIO) -> int:
@@ -72,6 +72,7 @@ def _run(message: Mapping[str, Any], tell: Callable[[Mapping[str, Any]], None]) 
         scratch=scratch,
         progress=progress,
         resolve=lambda reference: secrets.get(reference, reference),
+        models={role: StoredModel(**model) for role, model in request["models"].items()},
     )
     failpoint("worker.begin")
     outcome = _function(request["function"])(context)

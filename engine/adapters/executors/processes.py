@@ -371,6 +371,7 @@ def _as_json(request: StepRequest) -> dict[str, Any]:
         "facts": request.facts,
         "project": str(request.project),
         "memory": request.memory,
+        "models": {role: vars(model) for role, model in request.models.items()},
     }
 
 

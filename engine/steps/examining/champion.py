@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.errors import EngineError, StepError
 from engine.stats.paired import Said, compare
-from engine.steps.evaluate import ask
+from engine.steps.evaluate import ask, load
 from engine.steps.examining.subject import SEED, Subject
 from engine.steps.model_files import META, RUNS_CODE
 
@@ -79,7 +79,7 @@ def _scored(subject: Subject) -> Said:
         if kind != feature["kind"]:
             raise StepError(f"its feature {feature['name']} was {feature['kind']} and is {kind} now")
     table = subject.table.__class__(subject.table.frame, subject.table.target, subject.table.frame)
-    answers = ask(subject.load(folder), table, schema)
+    answers = ask(load(subject.context, "champion"), table, schema)
     if answers.error:
         raise StepError(answers.error)
     return Said(answers.prediction, answers.probabilities)

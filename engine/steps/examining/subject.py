@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import StepError
 from engine.ports import StepContext
 from engine.stats.paired import Said
-from engine.steps.model_files import LoadedModel, load_model
+from engine.steps.evaluate import load
+from engine.steps.model_files import LoadedModel
 from engine.steps.schema import Schema, Table, class_numbers, read_rows
 from engine.steps.table import read_parquet, require_column
 
@@ -66,20 +66,12 @@ class Subject:
     @cached_property
     def model(self) -> LoadedModel:
         """The candidate itself."""
-        return self.load(self.context.inputs["model"])
+        return load(self.context)
 
     @property
     def classes(self) -> int:
         """How many classes there are; 0 for a regression."""
         return len(self.schema.classes)
-
-    def load(self, folder: Path) -> LoadedModel:
-        """A model of this spec, with its predict command if it has one. Raises EngineError."""
-        training = self.context.settings.get("training") or {}
-        environment = {name: self.context.resolve(value) for name, value in (training.get("environment") or {}).items()}
-        return load_model(
-            folder, predict=training.get("predict"), scratch=self.context.scratch, environment=environment
-        )
 
     def column(self, name: str, field: str) -> pd.Series[Any]:
         """A column of the hold-out, a feature or not. Raises StepError for one that is not there."""
