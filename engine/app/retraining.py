@@ -8,7 +8,7 @@ between, or another one, finds it open and goes on with it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from engine.app.planning import Planned, plan, stat_of
 from engine.app.workspace import Workspace
 from engine.clock import Clock
 from engine.core.plan import Request
-from engine.core.records import Aftermath, Lease, Run, RunStatus, TriggerEvaluation
+from engine.core.records import Aftermath, Lease, RunStatus, StepResult, TriggerEvaluation
 from engine.errors import LockedError, StalePlanError, StepCrashedError, TransientError
 from engine.failpoints import failpoint
 from engine.runtime.deliver import Again, Done, Reconciled
@@ -101,7 +101,7 @@ class Retraining:
         name = spec.document["name"]
         planned = self._plan(spec, Request(keep_data=True))
         watched = tuple((path, stat_of(path)) for path in planned.models[name].world.watched)
-        if planned.plan.changes:
+        if planned.plan.changes or self._is_abandoned(name):
             result = self._carry_out(planned, "the spec or its code changed")
             self._refuse_transient(result)
             self._say(result, "")
@@ -161,21 +161,23 @@ class Retraining:
         assert isinstance(due, Due)
         with self._hold(name) as lease:
             self._take_up(lease, evaluation)
-        run = self._run_since(name, evaluation)
-        if due.force and run is None and self.workspace.store.models([name])[name].latest.get("train"):
+        runs = self._runs_since(name, evaluation)
+        if due.force and not runs and "train" in self._latest(name):
             self.workspace.store.taint(name, "train", actor=f"trigger {due.trigger}")
         planned = self._plan(spec, Request())
-        if run is None and planned.models[name].world.observations.contents["data"] is None:
+        taken = {step for step, result in self._latest(name).items() if result.run_id in runs}
+        if planned.models[name].world.observations.contents["data"] is None and "snapshot" not in taken:
             planned = self._plan(spec, Request(replace=frozenset({"snapshot"})))  # only reading tells what is new
-        if planned.plan.changes:
+        status, run_id = RunStatus.DONE, runs[0] if runs else ""
+        if planned.plan.changes or (runs and self._is_abandoned(name)):
             result = self._carry_out(planned, f"{due.trigger}: {due.reason}")
+            result = replace(result, run_id=result.run_id or run_id)
             self._refuse_transient(result)
             self._say(result, "retrain")
-            aftermath, run_id = self._aftermath(evaluation, result.run_id, result.status), result.run_id
-        elif run is not None:
-            aftermath, run_id = self._aftermath(evaluation, run.run_id, run.status), run.run_id
-        else:
-            aftermath, run_id = Aftermath.NOTHING_NEW, ""
+            status, run_id = result.status, result.run_id
+        elif runs and planned.models[name].plan.stopped_by is not None:
+            status = RunStatus.STOPPED
+        aftermath = self._aftermath(name, status, {run_id, *runs})
         if aftermath is Aftermath.NOTHING_NEW:
             self.note(_nothing_new(name, due))
         failpoint("trigger.settle")
@@ -184,26 +186,30 @@ class Retraining:
                 self.workspace.store.settle(lease, evaluation.sequence, aftermath, run_id)
         return Again(0.0, f"retrained: {aftermath.value}")
 
-    def _aftermath(self, evaluation: TriggerEvaluation, run_id: str, status: RunStatus) -> Aftermath:
-        """What came of a retrain that its last run ended.
+    def _aftermath(self, name: str, status: RunStatus, runs: Set[str]) -> Aftermath:
+        """What came of a retrain whose last run ended so, by all of its runs.
 
-        An interrupted run before it may have trained; and who only registers what such a one trained has released it.
+        One that was interrupted may have trained, and who only registers or deploys what it trained has released it.
         """
         if status is RunStatus.STOPPED:
             return Aftermath.STOPPED
         if status is not RunStatus.DONE:
             return Aftermath.FAILED
-        store, name = self.workspace.store, evaluation.model
-        latest = store.models([name])[name].latest
-        mine = {run_id, *(run.run_id for run in store.runs(name, _RUNS) if run.started_at >= evaluation.first_at)}
-        news = any(kind in latest and latest[kind].run_id in mine for kind in ("train", "register"))
+        latest = self._latest(name)
+        news = any(step in latest and latest[step].run_id in runs for step in ("train", "register"))
         return Aftermath.RELEASED if news else Aftermath.NOTHING_NEW
 
-    def _run_since(self, name: str, evaluation: TriggerEvaluation) -> Run | None:
-        """The run that ended since this was due: of a controller that died before it could say so."""
+    def _runs_since(self, name: str, evaluation: TriggerEvaluation) -> Sequence[str]:
+        """The runs since this was due, newest first: those of controllers that died before they could settle it."""
+        return [run.run_id for run in self.workspace.store.runs(name, _RUNS) if run.started_at >= evaluation.first_at]
+
+    def _is_abandoned(self, name: str) -> bool:
+        """Whether the newest run did all that was to be done, perhaps, and could not say so: its process died."""
         newest = next(iter(self.workspace.store.runs(name, 1)), None)
-        ended = newest is not None and newest.status in (RunStatus.DONE, RunStatus.STOPPED)
-        return newest if newest is not None and ended and newest.started_at >= evaluation.first_at else None
+        return newest is not None and newest.status is RunStatus.RUNNING
+
+    def _latest(self, name: str) -> Mapping[str, StepResult]:
+        return self.workspace.store.models([name])[name].latest
 
     # ── means ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -26,11 +26,11 @@ from harness import Life, copy_of, gateway
 
 from engine.adapters.state.reader import SqliteStateReader
 from engine.app.workspace import Workspace
-from engine.core.records import Aftermath, Event, EventKind
+from engine.core.records import Aftermath, Event, EventKind, RunStatus
 
 SOAK = os.environ.get("ENGINE_SOAK") == "1"
-KILLS = int(os.environ.get("KILLS", "1000")) if SOAK else 4
-KILLS_EACH = 12 if SOAK else 4  # of one story, at most
+KILLS = int(os.environ.get("KILLS", "1000")) if SOAK else 5
+KILLS_EACH = 12 if SOAK else 5  # of one story, at most
 EVENTS = 14 if SOAK else 5  # of one story; about as many are sent again
 LONGEST = 3.0  # seconds within which a random kill comes; a pass takes less
 SIGKILL, SIGTERM = -9, -15
@@ -44,7 +44,7 @@ POINTS = (
     *(f"lease.release@{nth}" for nth in range(1, 5)),
     *(f"state.{name}@{nth}" for name in ("commit", "committed") for nth in (1, 2, 3, 4, 6, 9, 13, 18)),
 )
-FIRST = () if SOAK else ("worker.begin", "trigger.recorded", "step.worked@3", "trigger.settle")
+FIRST = () if SOAK else ("worker.begin", "trigger.recorded", "step.worked@3", "run.finish", "trigger.settle")
 IN_CHILDREN = ("worker.", "register.")  # where another process than the controller dies
 
 
@@ -172,6 +172,7 @@ class World:
             evaluations = reader.evaluations("tiny", 10_000, due_only=True)
             assert Counter(each.aftermath for each in evaluations)[Aftermath.RELEASED] == self.stories
             assert {each.aftermath for each in evaluations} <= {Aftermath.RELEASED, Aftermath.NOTHING_NEW}
+            assert RunStatus.RUNNING not in {run.status for run in reader.runs("tiny", 10_000)}
             handled = [event.details["ids"] for event in reader.audit() if event.event == "events handled"]
         ids = [id for each in handled for id in each]  # type: ignore[union-attr]
         assert sorted(ids) == sorted(self.sent), "lost, or handled twice"

@@ -6,6 +6,8 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from lifecycle_project import Project
 from sklearn.linear_model import LinearRegression
 
-from engine.errors import StepError
+from engine.errors import IntegrityError, StepError
 from engine.steps import command
 
 
@@ -160,6 +162,32 @@ def test_a_command_leaves_a_file_that_we_can_read(project: Project, numbers: pd.
     project.split(numbers)
     project.train(run=["cp", str(made), f"${{outputs.model}}/{name}"])
     assert project.measure()["metrics"]["r2"]["value"] > 0.999
+
+
+@pytest.mark.parametrize("predict", [None, ["sh", "-c", "touch read"]])
+def test_what_may_run_code_is_evaluated_only_if_it_is_signed(
+    project: Project, numbers: pd.DataFrame, predict: list[str] | None
+) -> None:
+    made = project.write("made", "")
+    made.write_bytes(pickle.dumps(Evil(project.root / "read")))
+    project.split(numbers)
+    project.train(run=["cp", str(made), "${outputs.model}/model.pkl"])
+    with pytest.raises(IntegrityError, match="not signed by this project's training"):
+        project.evaluate(predict, signed=False)
+    assert not list(project.root.rglob("read"))
+    with pytest.raises(StepError):
+        project.evaluate(predict)
+    assert list(project.root.rglob("read")), "with a signature it is"
+
+
+class Evil:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.file,)
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +20,7 @@ from engine.adapters.artifacts.objects import _signature
 from engine.app.serving import StateTruth
 from engine.app.signing import ModelSignatures
 from engine.app.workspace import open_workspace
+from engine.cli.entry import run
 from engine.core.canonical import digest_bytes
 from engine.core.records import Artifact
 from engine.errors import IntegrityError
@@ -73,6 +76,30 @@ def test_no_foreign_model_runs_code(live: Gateway, forged: Callable[[str, int], 
         assert not (tmp_path / "canary").exists(), f"{name} ran"
     set_endpoint(live.folder, candidate=20, weight=0.9)
     live.wait(lambda: "engine apply --replace train" in live.state(20).get("reason", ""))
+
+
+@pytest.mark.parametrize("way", ["swapped", "altered"])
+def test_nor_where_it_is_evaluated(project: Path, tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = open_workspace(project)
+    model = workspace.reader.models(["churn"])["churn"].latest["train"].outputs["model"]
+    folder, canary = tmp_path / "model", tmp_path / "canary"
+    shutil.copytree(workspace.artifacts.path(model), folder)
+    MAKERS["pickled"](folder, canary)
+    if way == "swapped":  # by who can write the state and the store
+        forged = workspace.artifacts.put(folder)
+        with closing(sqlite3.connect(project / ".engine/state.db")) as connection, connection:
+            [(outputs,)] = connection.execute("SELECT outputs FROM steps WHERE step = 'train'")
+            outputs = outputs.replace(model.digest, forged.digest).replace(f":{model.size}", f":{forged.size}")
+            connection.execute("UPDATE steps SET outputs = ? WHERE step = 'train'", (outputs,))
+    else:  # by who can write the store alone
+        _, digest = workspace.artifacts.files(model)[META]
+        rewritten(Path(workspace.artifacts._objects.place(digest)), (folder / META).read_bytes())
+    workspace.close()
+    refused = way == "swapped"
+    assert run(["--chdir", str(project), "apply", "--auto-approve", "--replace", "evaluate"]) == int(refused)
+    expected = "was not signed by this project's training" if refused else "train done"  # it is trained anew
+    assert expected in "".join(capsys.readouterr())
+    assert not canary.exists()
 
 
 def test_only_a_signature_of_this_project_counts(
