@@ -29,7 +29,8 @@ from engine.app.workspace import Workspace
 from engine.core.records import Aftermath, Event, EventKind, RunStatus
 
 SOAK = os.environ.get("ENGINE_SOAK") == "1"
-KILLS = int(os.environ.get("KILLS", "1000")) if SOAK else 5
+LIVES = 4 if SOAK else 1
+KILLS = int(os.environ.get("KILLS", "1000")) // LIVES if SOAK else 5  # of each life
 KILLS_EACH = 12 if SOAK else 5  # of one story, at most
 EVENTS = 14 if SOAK else 5  # of one story; about as many are sent again
 LONGEST = 3.0  # seconds within which a random kill comes; a pass takes less
@@ -72,7 +73,7 @@ class World:
         coming.insert(0, new[0])
         died = 0
         for turn in range(200):
-            for _ in range(max(1, len(coming) // 3)):
+            for _ in range(max(1, len(coming) // 3) if kills else len(coming)):
                 if coming:
                     self._send(coming.pop(0))
             if turn and not coming and self.is_settled():
@@ -222,21 +223,24 @@ def worlds(projects: Path, tmp_path: Path) -> Iterator[Callable[[str, int], Worl
 
 @pytest.mark.slow
 @pytest.mark.warm
-def test_killed_while_it_retrains(worlds: Callable[[str, int], World], record_property: Any) -> None:
-    world, kills, began = worlds("killed", 4), 0, time.monotonic()
+@pytest.mark.parametrize("seed", range(LIVES))
+def test_killed_while_it_retrains(worlds: Callable[[str, int], World], record_property: Any, seed: int) -> None:
+    world, kills, began = worlds("killed", seed), 0, time.monotonic()
     while kills < KILLS:
         kills += world.story(min(KILLS_EACH, KILLS - kills))
         print(
-            f"{kills} kills, {world.stories} stories, {len(world.sent)} events, {time.monotonic() - began:.0f} s",
+            f"life {seed}: {kills} kills, {world.stories} stories, {len(world.sent)} events, "
+            f"{time.monotonic() - began:.0f} s",
             flush=True,
         )
     record_property("deaths", dict(world.deaths))
     print(world.deaths, flush=True)
     if SOAK:
-        unharmed = worlds("unharmed", 5)
+        unharmed = worlds("unharmed", LIVES)
         for _ in range(world.stories):
             unharmed.story(0)
         assert unharmed.outcome() == world.outcome()
+        print(f"life {seed} ended as one without harm", flush=True)
 
 
 @pytest.mark.warm
@@ -282,9 +286,6 @@ def test_two_that_both_believe_to_have_the_lease(worlds: Callable[[str, int], Wo
     world._new_rows()
     world._send("one")
     name, _, nth = point.partition("@")
-    if point.startswith("rollout."):
-        world.start(*ONCE, failpoints="")
-        assert world.wait() == 0
     world.start(*ONCE, failpoints=f"{name}=stop@{nth or 1}")
     world.forks.wait_stopped()
     with closing(sqlite3.connect(world.life.home / "state.db")) as connection, connection:
