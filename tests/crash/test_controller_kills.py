@@ -257,6 +257,24 @@ def test_a_retrain_whose_step_dies_each_time_is_given_up(worlds: Callable[[str, 
     assert "its process was killed by SIGKILL" in world.forks.text()
 
 
+@pytest.mark.warm
+def test_what_is_forced_is_trained_once(worlds: Callable[[str, int], World]) -> None:
+    world = worlds("forced", 3)
+    world.life.edit("  deployment:", "  retrain_trigger: {type: manual, force: true}\n  deployment:")
+    world.start(*ONCE)
+    assert world.wait() == 0
+    world._send("one")
+    world.start(*ONCE, failpoints="step.done=kill")  # of train: all before it is as it was
+    assert world.forks.wait() == SIGKILL
+    assert "train started" in world.forks.text()
+    world.start(*ONCE)
+    assert world.forks.wait() == 0
+    assert "train started" not in world.forks.text()
+    with world.reader() as reader:
+        [evaluation] = reader.evaluations("tiny", 2, due_only=True)
+        assert evaluation.aftermath is Aftermath.RELEASED
+
+
 def points(*names: str) -> Sequence[str]:
     return names if SOAK else names[:1]
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -192,3 +197,19 @@ def test_steps_run_side_by_side(warm: ProcessExecutor, request_of: Requests) -> 
         thread.join(60)
     assert {outcome.summary for outcome in outcomes.values()} == {"said"}
     assert len({outcome.facts["folder"] for outcome in outcomes.values()}) == 12
+
+
+def test_the_template_ends_quietly_when_its_engine_is_killed_before_it_read_all(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    template = subprocess.Popen(
+        [sys.executable, "-m", "engine.adapters.executors.template", str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+        stderr=subprocess.PIPE,
+    )
+    theirs.close()
+    with (tmp_path / "log").open("w") as log:
+        request = {"job": 1, "workdir": str(tmp_path), "secrets": {}, "environment": {}}
+        socket.send_fds(ours, [json.dumps(request).encode()], [log.fileno(), log.fileno()])
+    select.select([ours], [], [], 30)
+    ours.close()  # with a report in it
+    assert (template.communicate(timeout=30)[1], template.returncode) == (b"", 0)
