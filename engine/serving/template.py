@@ -73,7 +73,7 @@ def serve(channel: socket.socket) -> None:
                 os.read(wake_read, 4096)
                 _reap(children)
             if channel in ready:
-                data, descriptors = b"", []
+                data, descriptors = b"", list[int]()
                 with suppress(ConnectionError):  # the other end was killed before it read all reports
                     data, descriptors, _, _ = socket.recv_fds(channel, 1 << 20, 1)
                 if not data:

@@ -61,7 +61,7 @@ def serve(channel: socket.socket, preload: list[str]) -> None:
                 os.read(wake_read, 4096)
                 _reap(children, channel)
             if channel in ready:
-                data, descriptors = b"", []
+                data, descriptors = b"", list[int]()
                 with suppress(ConnectionError):  # the other end was killed before it read all reports
                     data, descriptors, _, _ = socket.recv_fds(channel, 1 << 20, 2)
                 if not data:
