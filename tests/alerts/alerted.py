@@ -103,12 +103,12 @@ def controllers(
     def later(more: float) -> None:
         ahead[0] += more
 
-    workspace = Workspace(folder)
-    made = Controller(workspace, Options(paths), note=lambda _: None, tell=lambda _: None, clock=clock)
+    workspace = Workspace(folder, clock=clock)
+    made = Controller(workspace, Options(paths), note=lambda _: None, tell=lambda _: None)
     made.look()
     try:
         yield made, later
     finally:
         made.stop()
-        made._close()
+        made.close()
         workspace.close()
