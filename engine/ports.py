@@ -33,6 +33,7 @@ from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
     from engine.core.alerts import AlertRecord, Notice, Told
+    from engine.core.approval import Approval, Consent, Terms
     from engine.core.monitoring import WindowReport
     from engine.core.rollout import Rollout, Seen
     from engine.stats.drift import Column, DriftReport, Profile
@@ -130,6 +131,17 @@ class ReleaseStore(Protocol):
         """Note that the registry's aliases say what this endpoint says."""
 
 
+class ApprovalStore(Protocol):
+    """What people said of releases."""
+
+    def approve(self, approval: Approval) -> Approval:
+        """Keep an approval or a rejection, as it is then stored; audited under its `by`. Raises StateError where the
+        release is not there, or is another artifact."""
+
+    def approvals(self, model: str, version: int | None = None) -> Sequence[Approval]:
+        """Oldest first."""
+
+
 class RolloutReader(Protocol):
     """Rollouts, and what the registry has not been told yet."""
 
@@ -140,6 +152,15 @@ class RolloutReader(Protocol):
     def open_rollouts(self) -> Mapping[str, Rollout]: ...
 
     def unmirrored(self) -> Mapping[str, Endpoint]: ...
+
+
+class Permissions(Protocol):
+    """Whether a release may go live: who has to agree and has, and what policies say at a moment."""
+
+    def consent(self, model: str, version: int, terms: Terms, now: datetime) -> Consent: ...
+
+    def refused(self, model: str, version: int, now: datetime) -> str:
+        """The policy that keeps a release from more traffic at this moment, and why; empty if none does."""
 
 
 class Observer(Protocol):

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.app.planning import Planned
+from engine.app.policing import Permitting
 from engine.app.signing import ModelSignatures
 from engine.app.workspace import Workspace
 from engine.core.canonical import utc
@@ -171,6 +172,7 @@ def _means(
         actor=actor,
         sign_model=signatures.sign,
         signed=signatures.holds,
+        held=Permitting(workspace, workspace.store).held,
         record_version=partial(record, workspace.root),
         killed=killed,
     )

@@ -19,6 +19,7 @@ from engine.app.alerting import Alerting, Known
 from engine.app.delivering import observer, this_actor
 from engine.app.documents import SpecDocument, load_specs, read_texts, spec_keys
 from engine.app.planning import find_specs, stat_of
+from engine.app.policing import Permitting
 from engine.app.retraining import Note, Retraining
 from engine.app.watching import Watching
 from engine.app.workspace import Workspace
@@ -186,6 +187,7 @@ class Controller:
             hold_endpoint=self._leases.hold_endpoint,
             clock=workspace.clock,
             actor=this_actor(),
+            permissions=Permitting(workspace, workspace.store),
         )
         self._watching = Watching(
             workspace=workspace,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from engine.app.cache import Cache
 from engine.app.detecting import Detection, detection_of
 from engine.app.inspecting import refuse_unknown
 from engine.app.observing import ServingFolder
+from engine.app.policing import Permitting
 from engine.app.workspace import Workspace
 from engine.core import rollout as rollouts
 from engine.core.records import Endpoint
@@ -83,7 +84,7 @@ def pause(workspace: Workspace, model: str, asked: Asked | None = None) -> Endpo
 def resume(workspace: Workspace, model: str, asked: Asked | None = None) -> EndpointChange:
     """Go on."""
     asked = asked or Asked(this_actor())
-    return _wish(workspace, model, asked, lambda rollout, _: rollouts.wish_resume(rollout, asked.by))
+    return _wish(workspace, model, asked, lambda rollout, seen: rollouts.wish_resume(rollout, asked.by, seen.consent))
 
 
 def abort(workspace: Workspace, model: str, reason: str, asked: Asked | None = None) -> EndpointChange:
@@ -204,7 +205,10 @@ def _progress(workspace: Workspace, seeing: ServingFolder, model: str, number: i
         return Progress(model, endpoint, rollout)
     now = workspace.clock()
     assessment = None if rollout.strategy.analysis is None else seeing.assessment(rollout, now)
-    seen = seeing.seen(rollout, now)
+    seen, terms = seeing.seen(rollout, now), rollout.strategy.approval
+    if terms is not None:
+        consent = Permitting(workspace, workspace.reader).consent(model, rollout.candidate, terms, now)
+        seen = replace(seen, consent=consent)
     return Progress(model, endpoint, rollout, seen, assessment, _detection(workspace, rollout))
 
 
@@ -244,6 +248,7 @@ def _delivery(
             hold_endpoint=keeper.hold_endpoint,
             clock=workspace.clock,
             actor=actor or this_actor(),
+            permissions=Permitting(workspace, store),
         )
     finally:
         keeper.close()

@@ -200,7 +200,7 @@ def _load(workspace: Workspace, file: str, text: bytes, variables: Mapping[str, 
     return load_spec(
         text,
         file,
-        project=_project(workspace.project_text),
+        project=project_of(workspace.project_text),
         kinds=KINDS,
         environment=workspace.environment,
         variables=variables,
@@ -209,7 +209,8 @@ def _load(workspace: Workspace, file: str, text: bytes, variables: Mapping[str, 
 
 
 @cache
-def _project(text: bytes | None) -> Project:
+def project_of(text: bytes | None) -> Project:
+    """What `engine.yaml` says. Raises SpecError."""
     from engine.spec.project import load_project
 
     return load_project(text, PROJECT_FILE)

@@ -26,7 +26,7 @@ from engine.core.canonical import Json, canonical_json, digest, utc
 from engine.core.champion import Champion, champion_of
 from engine.core.fingerprint import Observations
 from engine.core.graph import Graph
-from engine.core.plan import Conditional, ModelPlan, Request, Reuse, Run
+from engine.core.plan import Conditional, ModelPlan, Reason, Request, Reuse, Run
 from engine.core.planner import make_plan
 from engine.core.records import Artifact, ModelState, StepResult
 from engine.errors import Diagnostic, SpecError, UsageError
@@ -80,6 +80,7 @@ class _Fresh:
             seen = World(observations, world.links, world.watched)
             detection = self._detection(spec, model)
             planned[spec.file] = PlannedModel(spec.file, model, triggers, partial(_same, spec, seen), detection)
+            planned[spec.file].restraints = tuple(self._restraints(spec, model))
             memo = self._memo(spec, model, triggers, world)
             if memo is not None:
                 fresh.append(memo)
@@ -103,12 +104,27 @@ class _Fresh:
         while True:
             graph, world = self.look(spec, kept)
             observations = self._with_registry(world, spec.document["name"])
-            model = make_plan(graph, spec.digest, state, reader, observations, request)
+            model = make_plan(graph, spec.digest, state, reader, observations, request, partial(self._held, spec))
             reused = {each.step for each in model.actions if isinstance(each, Reuse)}
             again = [name for name in kept if name in graph.by_name and name not in reused]
             if not again:
                 return model, observations, world
             kept = {name: result for name, result in kept.items() if name not in again}
+
+    def _held(self, spec: SpecDocument, version: int) -> Reason | None:
+        """Why a version may not be deployed now."""
+        from engine.app.policing import Permitting
+
+        return Permitting(self._workspace, self._workspace.reader).held(spec.document, version, self._inquiry.now)
+
+    def _restraints(self, spec: SpecDocument, model: ModelPlan) -> list[str]:
+        """What policies about time would say of the deployment that the plan comes to, if it were now."""
+        if not any(each.step == "deploy" and isinstance(each, Run | Conditional) for each in model.actions):
+            return []
+        from engine.app.policing import Permitting
+
+        permitting = Permitting(self._workspace, self._workspace.reader)
+        return [finding.message for finding in permitting.timed(spec.document, self._inquiry.now)]
 
     def look(self, spec: SpecDocument, kept: Mapping[str, StepResult] = {}) -> tuple[Graph, World]:
         """The graph of a spec, and what there is to observe for it; of data what a step saw, if that is kept."""

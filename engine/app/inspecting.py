@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from engine.app.policing import awaited
 from engine.app.workspace import Workspace
 from engine.core.alerts import AlertRecord, Told
 from engine.core.records import (
@@ -40,6 +41,7 @@ class ModelStatus:
     """One model at a glance.
 
     `release` is the stable one, `rollout` the last one, `holder` who holds its lease now, empty for nobody.
+    `awaits` is whose approval which version awaits, in words.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ModelStatus:
     last_run: Run | None
     holder: str
     rollout: Rollout | None = None
+    awaits: str = ""
 
 
 def status(workspace: Workspace, names: Sequence[str] = ()) -> list[ModelStatus]:
@@ -71,6 +74,7 @@ def status(workspace: Workspace, names: Sequence[str] = ()) -> list[ModelStatus]
             runs.get(name),
             pretty_holder(holders[name].holder) if name in holders else "",
             rollouts.get(name),
+            awaited(workspace, state, [each for (model, _), each in releases.items() if model == name]),
         )
         for name, state in sorted(states.items())
     ]

@@ -47,7 +47,8 @@ class TriggerState:
 class PlannedModel:
     """A model in a plan: its spec, and what was observed. Loaded when asked for, if the plan came from a memo.
 
-    `detection` is what the canary that the plan begins can detect.
+    `detection` is what the canary that the plan begins can detect; `restraints` are policies that would keep a
+    deployment from beginning, if it were now.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class PlannedModel:
         detection: Detection | None = None,
     ) -> None:
         self.detection = detection
+        self.restraints: tuple[str, ...] = ()
         self.file = file
         self.plan = plan
         self.triggers = triggers

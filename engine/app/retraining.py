@@ -22,10 +22,11 @@ from engine.app.facts import gather
 from engine.app.planning import Planned, plan, stat_of
 from engine.app.workspace import Workspace
 from engine.clock import Clock
-from engine.core.plan import Request
+from engine.core.plan import Reason, Request
 from engine.core.records import Aftermath, Lease, RunStatus, StepResult, TriggerEvaluation
 from engine.errors import LockedError, StalePlanError, StepCrashedError, TransientError
 from engine.failpoints import failpoint
+from engine.runtime.apply import held_message
 from engine.runtime.deliver import Again, Done, Reconciled
 from engine.runtime.events import Event
 from engine.triggers import group
@@ -41,6 +42,8 @@ BUSY_SECONDS = 5.0
 """When to look again at a model that somebody else holds."""
 LONGEST_SECONDS = 3600.0
 """When to look again at the latest: whatever happens is noticed earlier, this only makes good for what was not."""
+HELD_SECONDS = 15.0
+"""When to look again at a model whose release waits for an approval or a policy."""
 KEPT_SECONDS = 3600.0
 """An evaluation that says what the last one said is recorded again after so long."""
 
@@ -74,6 +77,7 @@ class Retraining:
     kills: list[Callable[[], None]]  # what ends the runs that go on
     clock: Clock
     jobs: int
+    _held: dict[str, str] = field(default_factory=dict)  # what a release waits for, by model
     _settled: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = field(default_factory=dict)
 
     def reconcile(self, model: str) -> Reconciled:
@@ -85,7 +89,10 @@ class Retraining:
                 return self._retrain(spec, pending)
             if not self._as_applied(spec):
                 self._apply_changes(spec)
-            return self._ask_triggers(spec)
+            came = self._ask_triggers(spec)
+            if model in self._settled:
+                return came
+            return Again(min(HELD_SECONDS, came.seconds) if isinstance(came, Again) else HELD_SECONDS, came.why)
         except LockedError as error:
             return Again(BUSY_SECONDS, error.message)
 
@@ -101,11 +108,18 @@ class Retraining:
         name = spec.document["name"]
         planned = self._plan(spec, Request(keep_data=True))
         watched = tuple((path, stat_of(path)) for path in planned.models[name].world.watched)
+        self._note_hold(name, planned.models[name].plan.held)
         if planned.plan.changes or self._is_abandoned(name):
             result = self._carry_out(planned, "the spec or its code changed")
             self._refuse_transient(result)
             self._say(result, "")
-        self._settled[name] = (spec.key, watched)
+        self._settle(name, spec.key, watched)
+
+    def _settle(self, name: str, key: str, watched: tuple[tuple[str, Any], ...]) -> None:
+        """What was looked at stands until it changes; not while a release waits for an approval or a policy."""
+        self._settled.pop(name, None)
+        if name not in self._held:
+            self._settled[name] = (key, watched)
 
     # ── what the triggers say ──────────────────────────────────────────────────────────────────────────────
 
@@ -246,7 +260,19 @@ class Retraining:
             _close(own)
         if isinstance(result.error, LockedError):
             raise result.error
+        self._note_hold(result.model, result.outcome.held)
         return result
+
+    def _note_hold(self, model: str, reason: Reason | None) -> None:
+        """Say once that a release waits; look again until it does not."""
+        text = held_message(reason)
+        if text and self._held.get(model) != text:
+            self.note(Note(model, "rollout", text))
+        if text:
+            self._held[model] = text
+            self._settled.pop(model, None)
+        else:
+            self._held.pop(model, None)
 
     def _refuse_transient(self, result: Result) -> None:
         """Raise what the loop shall try again; anything else would fail again unchanged, and is left as it is.

@@ -38,6 +38,7 @@ def model_document(model: ModelStatus) -> dict[str, Any]:
         }
         if run
         else None,
+        "awaits": model.awaits or None,
         "held_by": model.holder or None,
     }
 
@@ -112,7 +113,7 @@ def rollout_document(rollout: Rollout) -> dict[str, Any]:
         "phase": rollout.phase.value,
         "stage": rollout.stage + 1,
         "stages": [dict(vars(stage)) for stage in strategy.stages],
-        "approval": strategy.approval,
+        "approval": strategy.approval is not None,
         "started_at": rollout.started_at,
         "changed_at": rollout.changed_at,
         "began_at": rollout.began_at,

@@ -30,10 +30,10 @@ def revoke(workspace: Workspace, name: str) -> Token:
 
 
 def first_tokens(workspace: Workspace) -> dict[Purpose, str]:
-    """One token for each purpose, for a project that has no tokens yet; nothing for one that has."""
+    """One token for each of the gateway's purposes, for a project that has no tokens yet; nothing for one that has."""
     if listed(workspace):
         return {}
-    return {purpose: create(workspace, purpose, None, None)[1] for purpose in Purpose}
+    return {purpose: create(workspace, purpose, None, None)[1] for purpose in (Purpose.CONTROL, Purpose.PREDICT)}
 
 
 def token_file(workspace: Workspace) -> TokenFile:

@@ -47,6 +47,8 @@ def progress_text(found: Progress, *, watched: bool = False) -> str:
     if found.seen is not None:
         rows.append(("candidate", found.seen.readiness.value))
         rows.append(("evidence", found.seen.why or "none yet"))
+    if found.seen is not None and found.seen.consent is not None:
+        rows.append(("approval", found.seen.consent.text))
     if found.detection is not None:
         rows.append(("detects", detection_text(found.detection)))
     if not rollout.is_open:
@@ -71,7 +73,9 @@ def guardrail_rows(found: Progress) -> list[str]:
 def _next(rollout: Rollout, *, watched: bool) -> list[str]:
     name = rollout.model
     if rollout.phase is Phase.AWAITING:
-        return [f"  Agree: engine promote {name}, or send it away: engine abort {name}"]
+        terms = rollout.strategy.approval
+        verb = "promote" if terms is None or terms.informal else "approve"
+        return [f"  Agree: engine {verb} {name}, or send it away: engine abort {name}"]
     if rollout.phase is Phase.PAUSED:
         return [f"  Go on: engine rollout resume {name}, or send it away: engine abort {name}"]
     if rollout.phase is Phase.ABORTED:

@@ -13,6 +13,7 @@ from engine.app.planning import Planned
 from engine.app.workspace import Workspace
 from engine.cli.plan_text import endpoint_text
 from engine.cli.words import count, table
+from engine.core.plan import Reason, ReasonCode
 from engine.core.records import Endpoint, RunStatus, StepResult
 from engine.core.verdict import Verdict
 from engine.errors import EngineError
@@ -42,7 +43,7 @@ def exit_code(results: Iterable[Result], delivered: Iterable[Progress] = ()) -> 
 
 def _code(result: Result) -> int:
     if result.status is RunStatus.DONE:
-        return 0
+        return 3 if result.outcome.held is not None and result.outcome.held.code is ReasonCode.POLICY else 0
     if result.status is RunStatus.STOPPED:
         return 3
     return result.error.exit_code if result.error is not None else 1
@@ -50,7 +51,7 @@ def _code(result: Result) -> int:
 
 def render_outcome(workspace: Workspace, planned: Planned, results: Sequence[Result]) -> str:
     """The summary below the progress, without a line break at its end."""
-    worked = [result for result in results if result.run_id or result.status is not RunStatus.DONE]
+    worked = [result for result in results if result.run_id or result.message or result.status is not RunStatus.DONE]
     endpoints = _endpoints(workspace, [result.model for result in worked])
     blocks = ["\n".join(_model(workspace, planned, result, endpoints.get(result.model))) for result in worked]
     quiet = len(results) - len(worked)
@@ -148,6 +149,8 @@ def _troubles(workspace: Workspace, planned: Planned, result: Result, endpoint: 
         lines += _failure(workspace, error, step)
     if result.error is not None and not result.outcome.failures:
         lines += _failure(workspace, result.error, "")
+    if result.outcome.held is not None:
+        lines += _held(result, result.outcome.held)
     if result.status is RunStatus.STOPPED:
         gates = gates_of(result.outcome.stopped_by)
         remedies = dict.fromkeys(g["remedy"] for g in gates if g.get("remedy") and g["verdict"] != Verdict.PASS.value)
@@ -163,6 +166,14 @@ def _troubles(workspace: Workspace, planned: Planned, result: Result, endpoint: 
         then = "To go on" if result.status is RunStatus.CANCELLED else "When that is mended, go on with"
         lines.append(f"  {finished}{then}: {again}")
     return lines
+
+
+def _held(result: Result, reason: Reason) -> list[str]:
+    """Why the release is registered and not live, and what makes it so."""
+    lines = [f"  {click.style('held', fg='yellow')}  {result.message}"]
+    if reason.code is ReasonCode.POLICY:
+        return [*lines, f"  {reason.before} Then: engine apply"]
+    return [*lines, f"  Whoever may, agrees by: engine approve {result.model}. Then: engine apply"]
 
 
 def _failure(workspace: Workspace, error: EngineError, step: str) -> list[str]:

@@ -22,7 +22,9 @@ _SIGNS = {"run": "🔨", "conditional": "❔", "reuse": "✅", "wait": "⏸️"}
 def render_markdown(planned: Planned) -> str:
     """The comment, without a line break at its end."""
     plans = {name: model.plan for name, model in planned.models.items()}
-    changed = [model for model in planned.models.values() if model.plan.changes or model.plan.stopped_by]
+    changed = [
+        model for model in planned.models.values() if model.plan.changes or model.plan.stopped_by or model.plan.held
+    ]
     parts = [MARKER, f"### engine plan: {_headline(planned)}"]
     expected = estimate([action for plan in plans.values() for action in plan.actions])
     if expected is not None:
@@ -73,6 +75,7 @@ def _model(model: PlannedModel, *, is_open: bool) -> str:
         "",
     ]
     notes = [f"- Endpoint: {code(endpoint_text(plan.endpoint))}"]
+    notes += [f"- Policy, would hold deploy now: {code(text)}" for text in model.restraints]
     for trigger in model.triggers:
         following = f", next {next_time(trigger.next)}" if trigger.next else ""
         notes.append(f"- Retrain: {trigger.type} {code(trigger.text)}{following}".rstrip())

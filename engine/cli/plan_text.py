@@ -92,6 +92,7 @@ def _notes(model: PlannedModel) -> list[str]:
         rows.append(("endpoint", endpoint_text(model.plan.endpoint)))
     if model.detection is not None:
         rows.append(("canary", detection_text(model.detection)))
+    rows += [("policy", f"would hold deploy now: {text}") for text in model.restraints]
     for trigger in model.triggers:
         text = trigger.text if trigger.next is None else f"{trigger.text}  next: {next_time(trigger.next)}"
         rows.append(("retrain", f"{trigger.type}  {text}".rstrip()))
@@ -113,6 +114,9 @@ def _quiet(models: Sequence[PlannedModel]) -> str:
 def _footer(planned: Planned) -> str:
     plans = {name: model.plan for name, model in planned.models.items()}
     if not planned.plan.changes:
+        held = [plan.name for plan in plans.values() if plan.held is not None]
+        if held:
+            return f"Nothing to run. Held before going live: {', '.join(held)}."
         stopped = [plan for plan in plans.values() if plan.stopped_by is not None]
         if not stopped:
             return click.style("Nothing to do: everything is up to date.", fg="green")

@@ -50,6 +50,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "trigger": "Ask for a retrain of a model.",
         "triggers": "Show what a model's triggers say, and said before.",
         "alerts": "Show what is wrong and who was told.",
+        "approve": "Agree that a release may go live.",
+        "reject": "Say that a release must not go live.",
         "promote": "Make a model's candidate the stable release.",
         "abort": "Send a model's candidate away.",
     },

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.cli.words import count, one_line, percent, value
-from engine.core.plan import Action, Conditional, ModelPlan, Reason, ReasonCode, Reuse, Run, Wait
+from engine.core.plan import HOLDS, Action, Conditional, ModelPlan, Reason, ReasonCode, Reuse, Run, Wait
 from engine.core.verdict import Verdict
 from engine.errors import assert_never
+from engine.spec.consent import approval_of
 
 if TYPE_CHECKING:
     from engine.app.detecting import Detection
@@ -28,7 +29,7 @@ def what(action: Action) -> str:  # noqa: RET503 - the last case raises
         case Conditional():
             return f"if {action.on} passes"
         case Wait():
-            return f"waits for {action.on}"
+            return f"held by {action.on}" if action.on == "policy" else f"waits for {action.on}"
         case _:
             assert_never(action)
 
@@ -43,7 +44,7 @@ def why(action: Action, model: ModelPlan, document: Document) -> str:  # noqa: R
         case Conditional():
             return delivery(model, document()) if action.step == "deploy" else _own_reason(action.reason, document)
         case Wait():
-            return ""
+            return str(action.reason.after) if action.reason.code in HOLDS else ""
         case _:
             assert_never(action)
 
@@ -57,26 +58,41 @@ def reason_text(reason: Reason, document: Document) -> str:
 def delivery(model: ModelPlan, document: Mapping[str, Any]) -> str:
     """How a release goes live: `canary 10%`; the first one of an endpoint has nothing to stand beside."""
     if model.endpoint is None or model.endpoint.stable is None:
-        return "the first release, 100%"
+        agreed = approval_text(document["deployment"])
+        return f"the first release, 100% after {agreed}" if agreed else "the first release, 100%"
     return delivery_text(document["deployment"])
 
 
 def delivery_text(block: Mapping[str, Any]) -> str:
     """A resolved `deployment` block in words: `canary 10% → 25% (pause) → 100%`."""
     words = [str(block["strategy"]).replace("_", " ")]
+    agreed = approval_text(block)
     if block["strategy"] == "canary":
         stops = [percent(step["traffic"]) + _pause(step["pause"]) for step in block["steps"] or ()]
         stops = stops or [percent(block["initial_traffic"]), "promote by hand"]
-        if block["steps"] and block["approval"] == "required":
-            stops.insert(len(stops) - (stops[-1] == "100%"), "approval")
+        if block["steps"] and agreed:
+            stops.insert(len(stops) - (stops[-1] == "100%"), agreed)
         words.append(" → ".join(stops if stops[-1] in ("100%", "promote by hand") else [*stops, "100%"]))
     elif block["strategy"] == "blue_green":
-        words.append("→ approval → 100%" if block["approval"] == "required" else "→ 100%")
+        words.append(f"→ {agreed} → 100%" if agreed else "→ 100%")
     elif block["strategy"] == "shadow":
-        words.append(f"of {percent(block['sample'])} → {'approval → ' if block['then'] == 'approval' else ''}100%")
+        agreed = agreed or ("approval" if block["then"] == "approval" else "")
+        words.append(f"of {percent(block['sample'])} → {agreed and f'{agreed} → '}100%")
     elif block["strategy"] == "ab_test":
-        words.append(f"by {block['metric'].replace('_', ' ')}, {percent(block['traffic'])} → 100%")
+        metric, share = block["metric"].replace("_", " "), percent(block["traffic"])
+        words.append(f"by {metric}, {share} → {agreed and f'{agreed} → '}100%")
+    elif agreed:
+        words.append(f"after {agreed}")
     return " ".join(words)
+
+
+def approval_text(block: Mapping[str, Any]) -> str:
+    """`approval`, `2 approvals of ana, ben`; empty where nobody has to agree."""
+    terms = approval_of(block)
+    if not terms["required"]:
+        return ""
+    text = "approval" if terms["count"] == 1 else f"{terms['count']} approvals"
+    return f"{text} of {', '.join(terms['by'])}" if terms["by"] else text
 
 
 def _pause(pause: bool | float) -> str:
@@ -186,6 +202,8 @@ _SENTENCES: Mapping[ReasonCode, Callable[[Reason, Document], str]] = {
     ReasonCode.TAINTED: lambda _reason, _document: "marked to run again (state taint)",
     ReasonCode.FORCED: lambda _reason, _document: "asked to run again",
     ReasonCode.RETRY: _failed,
+    ReasonCode.APPROVAL: lambda reason, _document: str(reason.after),
+    ReasonCode.POLICY: lambda reason, _document: str(reason.after),
     ReasonCode.INTERRUPTED: lambda _reason, _document: "was interrupted",
 }
 

@@ -33,6 +33,8 @@ class ReasonCode(str, Enum):
     FORCED = "forced"
     RETRY = "retry"
     INTERRUPTED = "interrupted"
+    APPROVAL = "approval"
+    POLICY = "policy"
 
     @property
     def redoes(self) -> bool:
@@ -44,6 +46,9 @@ class ReasonCode(str, Enum):
             ReasonCode.TAINTED,
             ReasonCode.FORCED,
         )
+
+
+HOLDS = frozenset({ReasonCode.APPROVAL, ReasonCode.POLICY})
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Conditional:
 
 @dataclass(frozen=True)
 class Wait:
-    """The step cannot run: what it waits for, said by `reason`."""
+    """The step cannot run: what it waits for, said by `reason`. `on` is a gate, or `approval` or `policy`."""
 
     step: str
     reason: Reason
@@ -124,6 +129,12 @@ class ModelPlan:
     def changes(self) -> bool:
         """Whether applying would run anything."""
         return any(isinstance(action, Run | Conditional) for action in self.actions)
+
+    @property
+    def held(self) -> Reason | None:
+        """Why the deploy step may not run although everything before it is done: an approval or a policy."""
+        waits = (action.reason for action in self.actions if isinstance(action, Wait))
+        return next((reason for reason in waits if reason.code in HOLDS), None)
 
     @property
     def stopped_by(self) -> StepResult | None:

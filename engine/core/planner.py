@@ -6,9 +6,9 @@ result with its fingerprint, its outputs are still there, and nothing asks for i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from engine.core.fingerprint import Fingerprint, Observations, differences, fingerprint
 from engine.core.graph import Against, FromStep, Graph, Observed, Step
@@ -25,6 +25,10 @@ class PlanReader(Protocol):
     def has(self, artifact: Artifact) -> bool: ...
 
 
+Held: TypeAlias = Callable[[int], Reason | None]
+"""Why a version may not be deployed now; None if it may."""
+
+
 def make_plan(
     graph: Graph,
     spec_digest: str,
@@ -32,8 +36,9 @@ def make_plan(
     reader: PlanReader,
     observations: Observations,
     request: Request,
+    held: Held = lambda _: None,
 ) -> ModelPlan:
-    """Plan one model.
+    """Plan one model. `held` says why a version may not be deployed now, None if it may.
 
     A gate may allow retries. Retry k is the same graph with `attempt: k` in the settings of the step that the gate
     names; the plan is for the first attempt whose gate has not failed already, or for the last one.
@@ -41,7 +46,7 @@ def make_plan(
     retries, retried = _retries(graph)
     attempt = 0
     while True:
-        planner = _Planner(with_attempt(graph, retried, attempt), state, reader, observations, request)
+        planner = _Planner(with_attempt(graph, retried, attempt), state, reader, observations, request, held)
         plan = ModelPlan(
             state.name, spec_digest, state.serial, planner.actions(), attempt, retries, retried, state.endpoint
         )
@@ -75,7 +80,9 @@ class _Planner:
         reader: PlanReader,
         observations: Observations,
         request: Request,
+        held: Held,
     ) -> None:
+        self._held = held
         self._graph = graph
         self._state = state
         self._reader = reader
@@ -115,7 +122,15 @@ class _Planner:
         reason = self._reason_to_run(step, current, found)
         if reason is None and found is not None:
             return Reuse(step.name, found)
-        return Run(step.name, reason or self._why_not_found(step, current), seconds)
+        return self._deployed_if_it_may(Run(step.name, reason or self._why_not_found(step, current), seconds), step)
+
+    def _deployed_if_it_may(self, action: Run, step: Step) -> Action:
+        """A deploy step whose release is there waits for who has to agree, and for what policies want."""
+        registered = self._results.get("register")
+        if step.kind != "deploy" or registered is None:
+            return action
+        reason = self._held(int(registered.facts["version"]))
+        return action if reason is None else Wait(step.name, reason, reason.code.value)
 
     def _held_by(self, step: Step) -> str | None:
         """The gate that keeps this step waiting: it was judged and did not pass."""

@@ -16,6 +16,7 @@ from datetime import datetime
 from enum import Enum
 
 from engine.core import endpoint as endpoints
+from engine.core.approval import Consent, Terms
 from engine.core.canonical import utc
 from engine.core.records import Endpoint
 from engine.core.stages import Stage, Strategy
@@ -90,6 +91,7 @@ class Seen:
     readiness: Readiness
     verdict: Verdict
     why: str = ""
+    consent: Consent | None = None  # of those who have to agree, where the strategy asks for it
 
 
 # ── decisions ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -163,12 +165,16 @@ def decide(rollout: Rollout, seen: Seen, now: datetime) -> Decision:
         return Abort(f"the candidate is not fit to serve: {seen.why}")
     if seen.verdict is Verdict.FAIL:
         return Abort(seen.why)
+    if seen.consent is not None and seen.consent.rejected:
+        return Abort(seen.consent.text)
     if rollout.phase is Phase.PAUSED and (left := _pause_left(rollout, now)) != 0:
         return Hold(rollout.reason, left)
-    if rollout.phase is Phase.AWAITING:
-        return Hold("it waits for approval")
+    if rollout.phase is Phase.AWAITING and not _agreed(seen):
+        return Hold(_waits_for(seen.consent))
     if seen.readiness is not Readiness.READY:
         return Hold("the candidate is not ready yet" if seen.readiness is Readiness.LOADING else "no gateway serves it")
+    if rollout.phase is Phase.AWAITING:
+        return _passed(rollout, seen.consent)
     if rollout.began_at is None:
         return Begin()
     passed = elapsed(rollout.began_at, now)
@@ -181,7 +187,15 @@ def decide(rollout: Rollout, seen: Seen, now: datetime) -> Decision:
         return Hold(f"the stage lasts {left:.0f} s more", left)
     if rollout.present.hold and not rollout.passed:
         return Pause(_waits(rollout.present), passed=True)
-    return _passed(rollout)
+    return _passed(rollout, seen.consent)
+
+
+def _agreed(seen: Seen) -> bool:
+    return seen.consent is not None and seen.consent.enough
+
+
+def _waits_for(consent: Consent | None) -> str:
+    return "it waits for approval" if consent is None else f"it waits for approval: {consent.text}"
 
 
 def _waits(stage: Stage) -> str:
@@ -197,11 +211,14 @@ def _pause_left(rollout: Rollout, now: datetime) -> float | None:
     return max(0.0, rollout.present.hold_seconds - elapsed(rollout.changed_at, now))
 
 
-def _passed(rollout: Rollout) -> Decision:
+def _passed(rollout: Rollout, consent: Consent | None) -> Decision:
     if rollout.stage + 1 < len(rollout.strategy.stages):
         return Move(rollout.stage + 1, "the stage is passed")
-    if rollout.strategy.approval:
-        return Ask("every stage is passed; it waits for approval")
+    terms = rollout.strategy.approval
+    if terms is not None and (consent is None or not consent.enough):
+        return Ask(f"every stage is passed; {_waits_for(consent)}")
+    if terms is not None and consent is not None:
+        return Promote(f"every stage is passed; approved by {', '.join(consent.given)}")
     return Promote("every stage is passed")
 
 
@@ -218,12 +235,22 @@ def wish_promote(rollout: Rollout, seen: Seen, by: str) -> Decision:
     _must_be_open(rollout, "promote")
     if seen.readiness is Readiness.FAILED or seen.verdict is Verdict.FAIL:
         return Abort(seen.why)
+    refuse_without_consent(rollout.model, rollout.candidate, rollout.strategy.approval, seen.consent)
     if seen.readiness is Readiness.LOADING:
         raise UsageError(
             f"version {rollout.candidate} of {rollout.model} is not ready to serve yet",
             remedy=f"Wait for it: engine rollout watch {rollout.model}",
         )
     return Promote(f"promoted by {by}")
+
+
+def refuse_without_consent(model: str, version: int, terms: Terms | None, consent: Consent | None) -> None:
+    """Raises UsageError where people have to agree who have not."""
+    if terms is not None and not terms.informal and (consent is None or not consent.enough):
+        raise UsageError(
+            f"version {version} of {model} needs approval: {consent.text if consent else 'nobody has agreed'}",
+            remedy=f"Whoever may, agrees by: engine approve {model}",
+        )
 
 
 def wish_pause(rollout: Rollout, by: str) -> Decision:
@@ -237,14 +264,14 @@ def wish_pause(rollout: Rollout, by: str) -> Decision:
     return Pause(f"paused by {by}")
 
 
-def wish_resume(rollout: Rollout, by: str) -> Decision:
+def wish_resume(rollout: Rollout, by: str, consent: Consent | None = None) -> Decision:
     """Go on, to the next stage where this one is passed. Raises UsageError when it is not paused."""
     _must_be_open(rollout, "resume")
     if rollout.phase is not Phase.PAUSED:
         raise UsageError(
             f"the rollout of {rollout.model} is not paused", remedy=f"See: engine rollout status {rollout.model}"
         )
-    return _passed(rollout) if rollout.passed else Resume(f"resumed by {by}")
+    return _passed(rollout, consent) if rollout.passed else Resume(f"resumed by {by}")
 
 
 def wish_abort(rollout: Rollout, reason: str) -> Decision:

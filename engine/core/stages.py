@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.core.approval import Terms
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -29,12 +31,12 @@ class Stage:
 class Strategy:
     """What a `deployment` block comes to. Without stages a release goes live at once.
 
-    After the last stage the candidate is promoted, once a person agreed where `approval` is set. The release before it
-    stays loaded for `keep_warm` seconds.
+    After the last stage the candidate is promoted, once people agreed by the terms of `approval`, if there are any. The
+    release before it stays loaded for `keep_warm` seconds.
     """
 
     name: str
     stages: tuple[Stage, ...] = ()
-    approval: bool = False
+    approval: Terms | None = None
     analysis: Mapping[str, Any] | None = None
     keep_warm: float = 0.0

@@ -21,8 +21,8 @@ from typing import Any
 from engine.core.canonical import utc
 from engine.core.champion import champion_of
 from engine.core.graph import Graph
-from engine.core.plan import Conditional, ModelPlan, Request, Run
-from engine.core.planner import PlanReader, make_plan, with_attempt
+from engine.core.plan import Conditional, ModelPlan, Reason, ReasonCode, Request, Run
+from engine.core.planner import Held, PlanReader, make_plan, with_attempt
 from engine.core.records import Lease, RunStatus, StepResult
 from engine.core.records import Run as RunRecord
 from engine.errors import EngineError, FencedError, LockedError, StalePlanError
@@ -168,7 +168,13 @@ def _planned(task: Task, runner: Runner, request: Request | None = None) -> Mode
     name = task.plan.name
     state = runner.state.models([name])[name]
     request = task.request if request is None else request
-    return make_plan(task.graph, task.spec_digest, state, runner.reader, task.world.observations, request)
+    return make_plan(
+        task.graph, task.spec_digest, state, runner.reader, task.world.observations, request, _held(task, runner)
+    )
+
+
+def _held(task: Task, runner: Runner) -> Held:
+    return lambda version: runner.means.held(task.document, version, runner.clock())
 
 
 def _with_champion(task: Task, runner: Runner) -> Task:
@@ -197,6 +203,7 @@ def _walk_with_retries(
         stopping=lambda: runner.stop.is_set() or lost.is_set(),
         clock=runner.clock,
         jobs=runner.jobs,
+        held=carrier.held,
     )
     while True:
         graph = with_attempt(task.graph, plan.retried, plan.attempt)
@@ -219,7 +226,15 @@ def _conclusion(outcome: Outcome) -> tuple[RunStatus, str, EngineError | None]:
         return RunStatus.CANCELLED, "cancelled by the user", None
     if outcome.stopped_by is not None:
         return RunStatus.STOPPED, stopped_message(outcome.stopped_by), None
-    return RunStatus.DONE, "", None
+    return RunStatus.DONE, held_message(outcome.held), None
+
+
+def held_message(reason: Reason | None) -> str:
+    """Why a release was not deployed, in one line; empty if nothing kept it."""
+    if reason is None:
+        return ""
+    what = "approval" if reason.code is ReasonCode.APPROVAL else "what a policy allows"
+    return f"deploy waits for {what}: {reason.after}"
 
 
 def stopped_message(gate: StepResult) -> str:
@@ -233,7 +248,7 @@ def nothing_to_do(plan: ModelPlan) -> Result:
     gate = plan.stopped_by
     if gate is not None:
         return Result(plan.name, "", RunStatus.STOPPED, stopped_message(gate), Outcome(stopped_by=gate))
-    return Result(plan.name, "", RunStatus.DONE, "", Outcome())
+    return Result(plan.name, "", RunStatus.DONE, held_message(plan.held), Outcome(held=plan.held))
 
 
 def _record(task: Task, run_id: str, runner: Runner) -> RunRecord:

@@ -21,6 +21,7 @@ from typing import Any
 from engine.core.canonical import canonical_json, digest
 from engine.core.champion import COMPARED_WITH
 from engine.core.graph import Observed, Step
+from engine.core.plan import Reason
 from engine.core.records import Artifact, Endpoint, Lease, Release
 from engine.core.rollout import start, supersede
 from engine.core.stages import Strategy
@@ -84,6 +85,7 @@ class Means:
     lineage: str
     actor: str
     sign_model: Callable[[Artifact], None]
+    held: Callable[[Mapping[str, Any], int, datetime], Reason | None]  # why a version may not be deployed now
     record_version: Callable[[Release, Mapping[str, tuple[Artifact, Path]]], object]  # for `versioning` in a spec
     signed: Callable[[str], bool]  # whether the model of this digest was written by our own training
     killed: threading.Event  # set when the user wants everything to end at once
@@ -106,6 +108,10 @@ class Carrier:
     def __init__(self, means: Means, subject: Subject) -> None:
         self._means = means
         self._subject = subject
+
+    def held(self, version: int) -> Reason | None:
+        """Why a version of this model may not be deployed now; None if it may."""
+        return self._means.held(self._subject.document, version, self._means.clock())
 
     def carry(self, work: Work) -> Finished:
         """Do the step's work and store its outputs. Raises EngineError."""

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from engine.core import endpoint as endpoints
 from engine.core.records import Endpoint, Lease
-from engine.core.rollout import Decision, Hold, Phase, Rollout, Seen, decide, follow, start, supersede
+from engine.core.rollout import Decision, Hold, Move, Phase, Promote, Rollout, Seen, decide, follow, start, supersede
 from engine.errors import EngineError, FencedError, LockedError, UsageError
 from engine.failpoints import failpoint
-from engine.ports import ModelRegistry, Observer, ReleaseStore, RolloutChange, RolloutReader, StateReader
+from engine.ports import ModelRegistry, Observer, Permissions, ReleaseStore, RolloutChange, RolloutReader, StateReader
 
 POLL_SECONDS = 1.0
 """How often what holds a rollout is looked at again: status and evidence change about twice a second."""
@@ -67,6 +67,7 @@ class Delivery:
     hold_endpoint: Callable[[str], AbstractContextManager[Lease]]
     clock: Callable[[], datetime]
     actor: str
+    permissions: Permissions | None = None  # None: nobody has to agree, and there are no policies
 
     # ── passes ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -107,7 +108,22 @@ class Delivery:
 
     def _decide(self, rollout: Rollout) -> Decision:
         now = self.clock()
-        return decide(rollout, self.observer.seen(rollout, now), now)
+        decision = decide(rollout, self._seen(rollout, now), now)
+        refused = self._refused(rollout, decision, now)
+        return Hold(refused) if refused else decision
+
+    def _seen(self, rollout: Rollout, now: datetime) -> Seen:
+        """What is seen of the candidate, and what people said of it."""
+        seen, terms = self.observer.seen(rollout, now), rollout.strategy.approval
+        if terms is None or self.permissions is None:
+            return seen
+        return replace(seen, consent=self.permissions.consent(rollout.model, rollout.candidate, terms, now))
+
+    def _refused(self, rollout: Rollout, decision: Decision, now: datetime) -> str:
+        """Why policies keep a candidate from what would give it more traffic; empty if they do not."""
+        if self.permissions is None or not isinstance(decision, Move | Promote):
+            return ""
+        return self.permissions.refused(rollout.model, rollout.candidate, now)
 
     def mirror(self, model: str) -> str:
         """Make the registry's aliases say what the endpoint says, if they do not. Why they could not, else empty."""
@@ -129,7 +145,11 @@ class Delivery:
             if rollout is None:
                 raise UsageError(f"{model} has no rollout", remedy=f"See what is live: engine status {model}")
             now = self.clock()
-            return self._carry_out(lease, rollout, decision_of(rollout, self.observer.seen(rollout, now)))
+            decision = decision_of(rollout, self._seen(rollout, now))
+            refused = self._refused(rollout, decision, now)
+            if refused:
+                raise UsageError(refused, remedy="Nothing was changed. It can still be sent away, or rolled back.")
+            return self._carry_out(lease, rollout, decision)
 
     def roll_back(self, model: str, version: int | None, reason: str) -> Change:
         """Serve another release alone, at once; a rollout that goes on is superseded. Raises UsageError."""
@@ -154,6 +174,9 @@ class Delivery:
             last = next(iter(self.store.rollouts(model, 1)), None)
             _refuse_retry(before, last)
             assert last is not None
+            refused = self._refused(last, Move(0, ""), self.clock())
+            if refused:
+                raise UsageError(refused, remedy="Nothing was changed.")
             rollout, after = start(
                 before, last.candidate, last.strategy, last.number + 1, before.deployed, self.clock()
             )

@@ -41,6 +41,7 @@ def _git(project: Path) -> dict[str, Json] | None:
         commit = _ask_git(project, "rev-parse", "HEAD")
         return {
             "commit": commit,
+            "author": _ask_git(project, "log", "-1", "--format=%ae"),
             "branch": _ask_git(project, "rev-parse", "--abbrev-ref", "HEAD"),
             "dirty": bool(_ask_git(project, "status", "--porcelain", "--untracked-files=no", "--", *_OURS_APART)),
         }

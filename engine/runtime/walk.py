@@ -19,7 +19,7 @@ from typing import Any
 from engine.core.canonical import utc
 from engine.core.fingerprint import Fingerprint, Observations, fingerprint, opponent_of
 from engine.core.graph import Against, FromStep, Graph, Step
-from engine.core.plan import ModelPlan, Reuse, Run, Wait
+from engine.core.plan import HOLDS, ModelPlan, Reason, Reuse, Run, Wait
 from engine.core.planner import PlanReader
 from engine.core.records import Artifact, Attempt, AttemptStatus, Lease, StepResult
 from engine.core.verdict import Verdict
@@ -66,6 +66,7 @@ class Surroundings:
     stopping: Callable[[], bool]  # once true, no further step begins
     clock: Callable[[], datetime]
     jobs: int
+    held: Callable[[int], Reason | None] = lambda _: None  # why a version may not be deployed now
 
 
 @dataclass
@@ -77,6 +78,7 @@ class Outcome:
     skipped: dict[str, str] = field(default_factory=dict)  # step → cause
     stopped_by: StepResult | None = None
     cancelled: bool = False
+    held: Reason | None = None  # why the release was not deployed
 
 
 class Walk:
@@ -177,6 +179,8 @@ class Walk:
         """Why a step whose turn has come cannot run."""
         action = self._actions[step.name]
         if isinstance(action, Wait):
+            if action.reason.code in HOLDS:
+                self._outcome.held = action.reason
             return action.on
         for name in step.upstream:
             if name in self._outcome.failures:
@@ -191,7 +195,14 @@ class Walk:
         if self._around.stopping():
             self._outcome.cancelled = True
             return "cancelled"
-        return None
+        return self._hold(step)
+
+    def _hold(self, step: Step) -> str | None:
+        """What keeps a release from being deployed at this moment."""
+        if step.kind != "deploy":
+            return None
+        self._outcome.held = self._around.held(int(self._outcome.results["register"].facts["version"]))
+        return None if self._outcome.held is None else self._outcome.held.code.value
 
     def _earlier(self, step: Step, current: Fingerprint) -> StepResult | None:
         """A result for the same inputs, unless the step itself has to be run again."""

@@ -1,6 +1,6 @@
-"""Bearer tokens: who may ask for predictions, and who may control. Only salted hashes are kept, in one file.
+"""Bearer tokens: who may ask for predictions, control, or approve. Only salted hashes are kept, in one file.
 
-A token is for one purpose and never stands in for the other. Tokens are 256 random bits, so one round of SHA-256 under
+A token is for one purpose and never stands in for another. Tokens are 256 random bits, so one round of SHA-256 under
 a salt is as good as a slow hash. Whatever compares one does so in constant time, with every token of the file. A file
 that cannot be read admits nobody.
 """
@@ -35,6 +35,7 @@ class Purpose(str, Enum):
 
     CONTROL = "control"
     PREDICT = "predict"
+    APPROVE = "approve"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,20 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    Tag,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from engine.spec import commands, metrics, units
@@ -523,5 +534,46 @@ class TriggerBlock(Block):
     """Train even when the data is unchanged."""
 
 
+class Approval(Block):
+    """Who has to agree before a release goes live."""
+
+    by: list[Text] = Field(default_factory=empty_list)
+    """Whose word counts: names of tokens, or e-mail addresses of those who sign commits. Anybody's if left out."""
+    count: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many have to agree."""
+    expires: Seconds | None = None
+    """How long a word counts; for good if left out."""
+    independent: bool = False
+    """Whether the word of who made the release does not count."""
+    hold: Literal["promotion", "traffic"] = "promotion"
+    """Before what it must be given: before it is the stable release, or before any traffic."""
+
+    @model_validator(mode="after")
+    def _can_be_given(self) -> Approval:
+        if len(set(self.by)) != len(self.by):
+            raise mistake("by has somebody twice", "Name everybody once.")
+        if self.by and self.count > len(self.by):
+            raise mistake(f"count is {self.count}, of {len(self.by)} in by", "Name more people, or ask fewer.")
+        return self
+
+
+Approving = Annotated[
+    Annotated[Literal["required", "automatic"], Tag("word")] | Annotated[Approval, Tag("terms")],
+    Discriminator(lambda value: "terms" if isinstance(value, dict | Approval) else "word"),
+]
+
+
 class StrategyBlock(Block):
     """The base of a deployment strategy's block."""
+
+    approval: Approving = "automatic"
+    """Whether people have to agree before a release goes live, and who."""
+
+    says_automatic: ClassVar[bool] = False  # whether the resolved block names what is so anyway
+
+    @model_serializer(mode="wrap")
+    def _resolved_block(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = handler(self)
+        if document["approval"] == "automatic" and not self.says_automatic:
+            del document["approval"]  # as it was before every strategy had it
+        return document

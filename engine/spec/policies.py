@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, model_validator
 
 from engine.errors import Diagnostic
+from engine.spec.consent import approval_of
 from engine.spec.diagnostics import models_in, suggestion, validate
 from engine.spec.expressions import ExpressionError
 from engine.spec.fields import Block, Text, ZoneName, mistake
@@ -225,18 +226,6 @@ def facts_of(document: Mapping[str, Any], environment: str | None, gate_keys: It
         "gates": [_gate(gate, keys) for gate in document["validation"]],
         "approval": approval_of(document["deployment"]),
     }
-
-
-def approval_of(deployment: Mapping[str, Any]) -> dict[str, Any]:
-    """What a resolved `deployment` says of approval, in one form however it was written."""
-    wanted = deployment.get("approval", "automatic")
-    if deployment.get("then") == "approval" and wanted == "automatic":
-        wanted = "required"
-    usual = {"count": 1, "by": [], "expires": None, "independent": False, "hold": "promotion"}
-    if isinstance(wanted, Mapping):
-        return {"required": True, **usual, **wanted}
-    required = wanted == "required"
-    return {"required": required, **usual, "count": int(required)}
 
 
 def moment_of(now: datetime, zone: str) -> dict[str, Any]:

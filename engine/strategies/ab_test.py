@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from engine.core.approval import terms_of
 from engine.core.stages import Stage, Strategy
 from engine.spec.fields import Seconds, Share, StrategyBlock
 
@@ -33,4 +34,4 @@ def strategy_of(block: Mapping[str, Any]) -> Strategy:
     limit = None if block["max_duration"] is None else float(block["max_duration"])
     stage = Stage(float(block["traffic"]), limit=limit)
     analysis = {name: block[name] for name in ("metric", "alpha", "min_requests")}
-    return Strategy("ab_test", (stage,), analysis=analysis)
+    return Strategy("ab_test", (stage,), terms_of(block), analysis=analysis)

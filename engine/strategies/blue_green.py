@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from engine.core.approval import terms_of
 from engine.core.stages import Stage, Strategy
 from engine.spec.fields import Seconds, StrategyBlock, empty_list
 from engine.spec.guardrails import CustomGuardrail
@@ -31,8 +32,8 @@ class Block(StrategyBlock):
     """How long the old release's processes stay loaded after the flip, so that a rollback is immediate."""
     analysis: PreviewAnalysis | None = None
     """What must hold before the flip; by itself the recorded predictions alone."""
-    approval: Literal["required", "automatic"] = "automatic"
-    """Whether a person has to agree to the flip."""
+
+    says_automatic: ClassVar[bool] = True
 
 
 def strategy_of(block: Mapping[str, Any]) -> Strategy:
@@ -40,7 +41,7 @@ def strategy_of(block: Mapping[str, Any]) -> Strategy:
     return Strategy(
         "blue_green",
         (Stage(0.0),),
-        block["approval"] == "required",
+        terms_of(block),
         block.get("analysis"),
         keep_warm=float(block["keep_warm"]),
     )

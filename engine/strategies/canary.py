@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema, field_serializer, model_validator
 
+from engine.core.approval import terms_of
 from engine.core.stages import Stage, Strategy
 from engine.spec import units
 from engine.spec.fields import Block as BaseBlock
@@ -103,8 +104,8 @@ class Block(StrategyBlock):
     """The least time that a step lasts."""
     analysis: Analysis = Field(default_factory=Analysis)
     """What has to hold before the next step."""
-    approval: Literal["required", "automatic"] = "automatic"
-    """Whether a person has to agree after the last step."""
+
+    says_automatic: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _steps_grow(self) -> Block:
@@ -152,4 +153,4 @@ def strategy_of(block: Mapping[str, Any]) -> Strategy:
             for step in block["steps"]
             if step["traffic"] < 1
         )
-    return Strategy("canary", stages, block["approval"] == "required", block["analysis"])
+    return Strategy("canary", stages, terms_of(block), block["analysis"])

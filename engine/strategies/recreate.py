@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from engine.core.approval import terms_of
 from engine.core.stages import Strategy
 from engine.spec.fields import StrategyBlock
 
@@ -18,5 +19,4 @@ class Block(StrategyBlock):
 
 def strategy_of(block: Mapping[str, Any]) -> Strategy:
     """No stages: a release goes live at once."""
-    del block
-    return Strategy("recreate")
+    return Strategy("recreate", approval=terms_of(block))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from engine.core.approval import Terms, terms_of
 from engine.core.stages import Stage, Strategy
 from engine.spec.fields import PositiveFraction, Seconds, Share, StrategyBlock, empty_list
 from engine.spec.guardrails import CustomGuardrail
@@ -40,10 +41,11 @@ class Block(StrategyBlock):
     analysis: ShadowAnalysis = Field(default_factory=ShadowAnalysis)
     """What has to hold before it goes on."""
     then: Literal["approval", "promote"] = "approval"
-    """What comes afterwards: somebody has to agree, or it goes live."""
+    """What comes afterwards: somebody has to promote it, or it goes live."""
 
 
 def strategy_of(block: Mapping[str, Any]) -> Strategy:
     """One stage without traffic of its own, judged by copies of the requests."""
     stage = Stage(0.0, seconds=float(block["duration"]), mirror=float(block["sample"]))
-    return Strategy("shadow", (stage,), block["then"] == "approval", block["analysis"])
+    anybody = Terms(informal=True) if block["then"] == "approval" else None
+    return Strategy("shadow", (stage,), terms_of(block) or anybody, block["analysis"])

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import pytest
 
 from engine.core.alerts import Alert, AlertRecord, Told
+from engine.core.approval import Approval, Terms
 from engine.core.audit import ChainHead, verify_chain
 from engine.core.canonical import digest
 from engine.core.records import (
@@ -57,6 +58,7 @@ from engine.core.verdict import Verdict
 from engine.errors import FencedError, IntegrityError, LockedError, StalePlanError, StateError, UsageError
 from engine.ports import (
     AlertStore,
+    ApprovalStore,
     EvaluationStore,
     HistoryReader,
     Inbox,
@@ -109,7 +111,9 @@ class Reader(StateReader, HistoryReader, RolloutReader, Protocol):
     def close(self) -> None: ...
 
 
-class Store(Reader, LeaseStore, Ledger, ReleaseStore, Inbox, EvaluationStore, AlertStore, PlanStore, Protocol):
+class Store(
+    Reader, LeaseStore, Ledger, ReleaseStore, ApprovalStore, Inbox, EvaluationStore, AlertStore, PlanStore, Protocol
+):
     """All ports of the state in one."""
 
     def taint(self, model: str, step: str, *, actor: str) -> None: ...
@@ -166,7 +170,12 @@ def make_evaluation(said: str, model: str = "churn", status: str = "not_due", **
     return replace(TriggerEvaluation(model, status, said, {"said": said, "at": AT}, AT, AT), **changes)
 
 
-CANARY = Strategy("canary", (Stage(0.1, 60), Stage(0.5, 60, hold=True)), approval=True, analysis={"alpha": 0.05})
+CANARY = Strategy(
+    "canary",
+    (Stage(0.1, 60), Stage(0.5, 60, hold=True)),
+    approval=Terms(2, ("ana", "ben"), 60.0, True),
+    analysis={"alpha": 0.05},
+)
 
 
 class Delivered:
@@ -513,6 +522,28 @@ class StateContract:
                 opened.store.add_release(lease, other)
         assert opened.reader.releases() == [make_release(1)]
         assert len([e for e in opened.reader.audit() if e.event == "release registered"]) == 1
+
+    def test_what_people_say_of_a_release_is_kept_for_that_artifact(self, opened: Opened) -> None:
+        lease = opened.started()
+        opened.store.add_release(lease, make_release(1))
+        serial = opened.model().serial
+        mine = make_release(1).artifact.digest
+        yes = Approval("churn", 1, mine, True, "ana", "token", "fine")
+        no = replace(yes, agrees=False, by="ben", reason="not fine")
+        kept = [opened.store.approve(each) for each in (yes, no)]
+        assert [(each.by, each.agrees) for each in kept] == [("ana", True), ("ben", False)]
+        assert kept[0].sequence < kept[1].sequence and kept[0].at
+        assert opened.store.approvals("churn") == opened.store.approvals("churn", 1) == kept
+        assert opened.store.approvals("churn", 2) == opened.store.approvals("iris") == []
+        assert opened.model().serial > serial
+        events = [(e.actor, e.event, e.subject) for e in opened.reader.audit()][-2:]
+        assert events == [("ana", "release approved", "churn"), ("ben", "release rejected", "churn")]
+        for wrong in (replace(yes, artifact=digest("other")), replace(yes, version=2), replace(yes, model="iris")):
+            with pytest.raises(StateError, match="not the artifact that was meant"):
+                opened.store.approve(wrong)
+        opened.store.release(lease)
+        opened.store.rm("churn", actor="ana")
+        assert opened.store.approvals("churn") == []
 
     def test_an_endpoint_changes_by_compare_and_swap(self, opened: Opened) -> None:
         lease = opened.started()

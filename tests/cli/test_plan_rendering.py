@@ -40,6 +40,7 @@ class Model:
     warnings: tuple[Diagnostic, ...] = ()
     document: dict[str, Any] = field(default_factory=lambda: DOCUMENT)
     detection: Detection | None = None
+    restraints: tuple[str, ...] = ()
 
 
 @dataclass
@@ -173,6 +174,8 @@ REASONS = [
     (Reason(ReasonCode.RETRY, before="out of memory\nmore"), "failed before: out of memory"),
     (Reason(ReasonCode.RETRY), "failed before"),
     (Reason(ReasonCode.INTERRUPTED), "was interrupted"),
+    (Reason(ReasonCode.APPROVAL, "version 2", after="0 of 1 approval"), "0 of 1 approval"),
+    (Reason(ReasonCode.POLICY, "quiet", before="Wait", after="policy quiet: no"), "policy quiet: no"),
 ]
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from engine.core import endpoint as endpoints
+from engine.core.approval import Terms
 from engine.core.records import Endpoint
 from engine.core.rollout import (
     Abort,
@@ -39,6 +40,7 @@ from engine.errors import UsageError
 
 HISTORIES = 20_000 if os.environ.get("ENGINE_SOAK") == "1" else 1_500
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
+ANYBODY = Terms(informal=True)
 CANARY = Strategy("canary", (Stage(0.1, 60), Stage(0.25, 60), Stage(0.5, 60)))
 READY = Seen(Readiness.READY, Verdict.PASS)
 
@@ -120,7 +122,7 @@ def test_failure_aborts_whatever_it_waits_for(phase: Phase, seen: Seen) -> None:
 
 
 def test_approval_is_asked_for_at_the_end() -> None:
-    rollout, endpoint = begun(replace(CANARY, stages=CANARY.stages[:1], approval=True))
+    rollout, endpoint = begun(replace(CANARY, stages=CANARY.stages[:1], approval=ANYBODY))
     rollout, endpoint = follow(rollout, endpoint, Begin(), NOON)
     decision = decide(rollout, READY, after(60))
     assert isinstance(decision, Ask)
@@ -269,7 +271,7 @@ class History:
         if self.rollout is not None and self.rollout.is_open:
             self.rollout = supersede(self.rollout, "a newer candidate", self.now)
         self.numbers += 1
-        strategy = self.chance.choice([CANARY, replace(CANARY, approval=True), Strategy("recreate"), MIXED, TIMED])
+        strategy = self.chance.choice([CANARY, replace(CANARY, approval=ANYBODY), Strategy("recreate"), MIXED, TIMED])
         started, self.endpoint = start(self.endpoint, version, strategy, self.numbers, str(version), self.now)
         self.rollout = started or self.rollout
 

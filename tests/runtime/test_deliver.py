@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 
 from engine.adapters.state.store import SqlStateStore
 from engine.core import rollout as rollouts
+from engine.core.approval import Consent, Terms
 from engine.core.records import Endpoint
 from engine.core.rollout import Phase, Readiness, Rollout, Seen, start
 from engine.core.stages import Stage, Strategy
@@ -278,3 +279,34 @@ def test_somebody_who_keeps_the_delivery(world: World, monkeypatch: pytest.Monke
             world.delivery.roll_back("churn", 3, "now")
     assert isinstance(world.after(0), Again)
     assert world.rollout.began_at is not None
+
+
+class Asked:
+    """Permissions that a test sets: the port's simplest fake."""
+
+    def __init__(self) -> None:
+        self.why, self.given = "", Consent((), 1)
+
+    def consent(self, model: str, version: int, terms: Terms, now: datetime) -> Consent:
+        return self.given
+
+    def refused(self, model: str, version: int, now: datetime) -> str:
+        return self.why
+
+
+def test_a_policy_holds_traffic_back_and_never_an_abort(world: World) -> None:
+    asked = Asked()
+    world.delivery = replace(world.delivery, permissions=asked)
+    world.after(0)
+    asked.why = "policy quiet: not now"
+    assert world.after(3600) == Again(1.0, "policy quiet: not now")
+    assert world.endpoint.weight == 0.1
+    with pytest.raises(UsageError, match="policy quiet"):
+        world.delivery.wish("churn", lambda rollout, seen: rollouts.wish_promote(rollout, seen, "eve"))
+    asked.why = ""
+    world.after(0)
+    assert world.endpoint.weight == 0.5
+    asked.why = "policy quiet: not now"
+    world.eyes.now = Seen(Readiness.READY, Verdict.FAIL, "errors")
+    world.after(0)
+    assert world.endpoint.candidate is None

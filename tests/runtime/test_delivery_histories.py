@@ -19,6 +19,7 @@ import pytest
 from test_deliver import CANARY, World
 
 from engine.adapters.state.store import SqlStateStore
+from engine.core.approval import Terms
 from engine.core.records import Endpoint
 from engine.core.rollout import (
     Phase,
@@ -116,7 +117,7 @@ class Life:
         """As `deploy` does it."""
         before, last = self.world.endpoint, self.world.rollout
         version = self.chance.choice([each for each in VERSIONS if each != before.stable])
-        approval = replace(CANARY, approval=self.chance.random() < 0.3)
+        approval = replace(CANARY, approval=Terms(informal=True) if self.chance.random() < 0.3 else None)
         rollout, after = start(before, version, approval, last.number + 1, "c", self.world.time)
         ended = [(last, supersede(last, "a newer candidate", self.world.time))] if last.is_open else []
         with self.delivery.hold_endpoint("churn") as lease:

@@ -101,7 +101,7 @@ def test_an_older_state_is_migrated_after_a_backup(tmp_path: Path, later: Path) 
 def make_oldest(path: Path) -> None:
     """Bring a state back to the first schema."""
     with sqlite3.connect(path) as connection:
-        for table in ("told", "alerts", "evaluations", "inbox"):
+        for table in ("approvals", "protected", "told", "alerts", "evaluations", "inbox"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.close()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.core import endpoint as endpoints
+from engine.core.approval import Terms
 from engine.core.evidence import BINS, Tally
 from engine.core.records import Endpoint
 from engine.core.rollout import Abort, Ask, Decision, Hold, Promote, Readiness, Rollout, Seen, decide, follow, start
@@ -25,7 +26,8 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 def rollout(*, approval: bool = True, **analysis: Any) -> Rollout:
     live = endpoints.deploy(Endpoint("churn"), 1, fingerprint="a")
     resolved = ShadowAnalysis.model_validate(analysis).model_dump(mode="json")
-    shadow = Strategy("shadow", (Stage(0.0, seconds=60, mirror=1.0),), approval, resolved)
+    agreed = Terms(informal=True) if approval else None
+    shadow = Strategy("shadow", (Stage(0.0, seconds=60, mirror=1.0),), agreed, resolved)
     begun, after = start(live, 2, shadow, 1, "b", NOON)
     assert begun is not None
     assert (after.weight, after.mirror) == (0.0, 1.0)

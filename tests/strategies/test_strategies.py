@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.cli.reasons import delivery_text
+from engine.core.approval import Terms
 from engine.core.stages import Stage, Strategy
 from engine.kinds import KINDS, STRATEGIES
 
@@ -81,7 +82,7 @@ def test_each_step_of_a_canary_may_have_its_own_time_and_pause() -> None:
 
 def test_blue_green_flips_once_on_recorded_predictions() -> None:
     found = strategy("blue_green", approval="required")
-    assert found == Strategy("blue_green", (Stage(0.0),), approval=True, keep_warm=3600)
+    assert found == Strategy("blue_green", (Stage(0.0),), Terms(), keep_warm=3600)
     assert strategy("blue_green", keep_warm="10m").keep_warm == 600
 
 

@@ -24,6 +24,7 @@ from engine.adapters.state.queries import (
 )
 from engine.adapters.state.transaction import Transaction
 from engine.core.alerts import AlertRecord, Told
+from engine.core.approval import Approval
 from engine.core.canonical import Json, canonical_json
 from engine.core.records import (
     Aftermath,
@@ -349,6 +350,35 @@ def refuse_disagreement(tx: Transaction, endpoint: Endpoint) -> None:
             f"rollout {rollout.number} of {endpoint.model} would go on beside an endpoint that is not its own",
             remedy="Nothing was changed.",
         )
+
+
+def add_approval(tx: Transaction, approval: Approval) -> Approval:
+    """Keep an approval or a rejection. Raises StateError where the release has another artifact, or is not there."""
+    release = next(
+        iter(
+            tx.fetch(
+                "SELECT artifact FROM releases WHERE model = :model AND version = :version",
+                {"model": approval.model, "version": approval.version},
+            )
+        ),
+        None,
+    )
+    if release is None or json.loads(release[0])[0] != approval.artifact:
+        raise StateError(
+            f"version {approval.version} of {approval.model} is not the artifact that was meant",
+            remedy=f"See it: engine show {approval.model}@{approval.version}",
+        )
+    stored = replace(approval, at=approval.at or tx.now)
+    tx.execute(
+        "INSERT INTO approvals (model, version, artifact, agrees, actor, method, reason, at)"
+        " VALUES (:model, :version, :artifact, :agrees, :by, :method, :reason, :at)",
+        {**vars(stored), "agrees": int(stored.agrees)},
+    )
+    tx.touch(stored.model)
+    details = {name: getattr(stored, name) for name in ("version", "artifact", "method", "reason")}
+    tx.record(stored.by, f"release {'approved' if stored.agrees else 'rejected'}", stored.model, details)
+    [(sequence,)] = tx.fetch("SELECT MAX(sequence) FROM approvals WHERE model = :model", {"model": stored.model})
+    return replace(stored, sequence=sequence)
 
 
 def rollout_json(rollout: Rollout) -> dict[str, Json]:

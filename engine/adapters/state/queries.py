@@ -38,10 +38,11 @@ from engine.core.verdict import Verdict
 
 if TYPE_CHECKING:
     from engine.core.alerts import AlertRecord, Told
+    from engine.core.approval import Approval
     from engine.core.rollout import Rollout
     from engine.core.stages import Strategy
 
-SCHEMA_HEAD = "0004"
+SCHEMA_HEAD = "0005"
 """The schema revision that this version reads and writes."""
 
 Row: TypeAlias = tuple[Any, ...]
@@ -57,6 +58,7 @@ _ROLLOUT = (
     "model, number, candidate, base, strategy, phase, stage, first_generation, stage_generation, started_at,"
     " changed_at, began_at, passed, reason"
 )
+_APPROVAL = "model, version, artifact, agrees, actor, method, reason, at, sequence"
 _OPEN = "(phase = 'progressing' OR phase = 'paused' OR phase = 'awaiting_approval')"
 _LEASE = "model, holder, token, acquired_at, expires_at"
 _ALERT = "model, name, severity, summary, remedy, labels, episode, fired_at, seen_at, resolved_at"
@@ -193,6 +195,18 @@ class StateQueries(ABC):
         return {row[0]: Endpoint(*row) for row in rows}
 
     # ── Inbox, to read ──
+
+    def approvals(self, model: str, version: int | None = None) -> Sequence[Approval]:
+        """What was said of a model's releases, or of one, oldest first."""
+        rows = self._rows(
+            f"SELECT {_APPROVAL} FROM approvals WHERE model = :model ORDER BY sequence",  # noqa: S608 - constants
+            {"model": model},
+        )
+        return [each for each in map(approval_of_row, rows) if version in (None, each.version)]
+
+    def protected(self) -> frozenset[str]:
+        """The models that must not be destroyed."""
+        return frozenset(row[0] for row in self._rows("SELECT model FROM protected", {}))
 
     def pending(self, model: str | None = None) -> Sequence[Event]:
         """The events (of one model if given) that nobody has taken up, in the order of their arrival."""
@@ -425,10 +439,12 @@ def release_of(row: Row) -> Release:
 
 def strategy_json(strategy: Strategy) -> dict[str, Json]:
     """A strategy as it is stored."""
+    from engine.core.approval import terms_json
+
     return {
         "name": strategy.name,
         "stages": [dict(vars(stage)) for stage in strategy.stages],
-        "approval": strategy.approval,
+        "approval": terms_json(strategy.approval),
         "analysis": None if strategy.analysis is None else dict(strategy.analysis),
         "keep_warm": strategy.keep_warm,
     }
@@ -437,12 +453,14 @@ def strategy_json(strategy: Strategy) -> dict[str, Json]:
 def rollout_of(row: Row) -> Rollout:
     """The rollout of a row with the columns of `_ROLLOUT`."""
     # Not at the top: a plan imports this module and has no use for rollouts.
+    from engine.core.approval import stored_terms
     from engine.core.rollout import Phase, Rollout
     from engine.core.stages import Stage, Strategy
 
     model, number, candidate, base, text, phase, stage, first, since, started, changed, began, passed, reason = row
     stored = json.loads(text)
-    strategy = Strategy(**{**stored, "stages": tuple(Stage(**each) for each in stored["stages"])})
+    stages = tuple(Stage(**each) for each in stored["stages"])
+    strategy = Strategy(**{**stored, "stages": stages, "approval": stored_terms(stored["approval"])})
     return Rollout(
         model,
         number,
@@ -530,6 +548,14 @@ def find_event(fetch: Fetch, model: str, id: str) -> Event | None:
         {"model": model, "id": id},
     )
     return event_of(rows[0]) if rows else None
+
+
+def approval_of_row(row: Row) -> Approval:
+    """The approval of a row with the columns of `_APPROVAL`."""
+    from engine.core.approval import Approval
+
+    model, version, artifact, agrees, actor, method, reason, at, sequence = row
+    return Approval(model, version, artifact, bool(agrees), actor, method, reason, at, sequence)
 
 
 def evaluation_of(row: Row) -> TriggerEvaluation:

@@ -222,6 +222,31 @@ rollouts = Table(
     ),
 )
 
+# Models that are not destroyed, as their specs said when they were last applied: a spec that is gone says nothing more.
+protected = Table(
+    "protected",
+    metadata,
+    Column("model", Text, ForeignKey("models.name"), primary_key=True),
+    Column("at", Text, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("sequence", _Id, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("artifact", Text, nullable=False),
+    Column("agrees", Integer, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    ForeignKeyConstraint(["model", "version"], ["releases.model", "releases.version"], name="fk_approvals_release"),
+    CheckConstraint("agrees = 0 OR agrees = 1", name="agrees"),
+    Index("ix_approvals_release", "model", "version"),
+)
+
 # No foreign key to `models`: an event may come before the first run.
 inbox = Table(
     "inbox",

@@ -31,6 +31,7 @@ from engine.adapters.state.queries import (
 from engine.adapters.state.transaction import Transaction
 from engine.clock import Clock, system_clock
 from engine.core.alerts import KEPT_RECORDS, AlertRecord, Told
+from engine.core.approval import Approval
 from engine.core.canonical import Json, utc
 from engine.core.records import (
     Aftermath,
@@ -292,6 +293,28 @@ class SqlStateStore(StateQueries):
 
         self._database.write(body)
 
+    def approve(self, approval: Approval) -> Approval:
+        """Keep somebody's word on a release, as it is then stored. Raises StateError for another artifact."""
+
+        def body(tx: Transaction) -> Approval:
+            return ledger.add_approval(tx, approval)
+
+        return self._database.write(body)
+
+    def protect(self, model: str, wanted: bool, *, actor: str) -> None:
+        """Note whether a model must not be destroyed; nothing happens where that is known."""
+
+        def body(tx: Transaction) -> None:
+            known = bool(tx.fetch("SELECT 1 FROM protected WHERE model = :model", {"model": model}))
+            if known == wanted:
+                return
+            add = "INSERT INTO protected (model, at) VALUES (:model, :at)"
+            values = {"model": model, "at": tx.now} if wanted else {"model": model}
+            tx.execute(add if wanted else "DELETE FROM protected WHERE model = :model", values)
+            tx.record(actor, "model protected" if wanted else "model unprotected", model, {})
+
+        self._database.write(body)
+
     def set_mirrored(self, endpoint: Endpoint) -> None:
         """Note that the registry's aliases say what this endpoint says."""
         self._database.write(
@@ -463,6 +486,8 @@ class SqlStateStore(StateQueries):
                 "inbox",
                 "rollouts",
                 "endpoints",
+                "approvals",
+                "protected",
                 "releases",
                 "taints",
                 "steps",

@@ -96,7 +96,7 @@ def _carry_out(workspace: Workspace, planned: Planned, options: dict[str, Any], 
             lock_timeout=options["lock_timeout"],
             jobs=options["jobs"],
         )
-    if not as_json and planned.plan.changes:
+    if not as_json and (planned.plan.changes or any(model.held for model in planned.plan.models)):
         click.echo(render_outcome(workspace, planned, results))
     delivered = _delivered(workspace, results, as_json=as_json) if options["wait"] else []
     code = exit_code(results, delivered)

@@ -63,7 +63,7 @@ def _text(models: list[ModelStatus]) -> str:
             )
         )
     table = render_table(("model", "endpoint", "rollout", "last run", "started", "held by"), rows)
-    messages = [
-        f"{model.name}: {model.last_run.message}" for model in models if model.last_run and model.last_run.message
-    ]
+    runs = [(model.name, model.last_run.message) for model in models if model.last_run and not model.awaits]
+    messages = [f"{name}: {message}" for name, message in runs if message]
+    messages += [f"{model.name}: {model.awaits}" for model in models if model.awaits]
     return "\n".join([table, *([""] if messages else []), *messages])

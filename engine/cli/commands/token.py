@@ -29,7 +29,7 @@ class Lasting(click.ParamType):  # type: ignore[type-arg]  # generic since click
 
 @group("token", examples="engine token create --for control --name ci\nengine token list")
 def command() -> None:
-    """Make, list and revoke tokens: to ask for predictions, and to control."""
+    """Make, list and revoke tokens: to ask for predictions, to control, to approve releases."""
 
 
 @command.command(
@@ -37,15 +37,16 @@ def command() -> None:
     examples="""
     engine token create --for control --name ci --expires 90d
     engine token create --for predict
+    engine token create --for approve --name ana
     engine token create --for predict --env prod --json
     """,
 )
 @click.option(
     "--for",
     "purpose",
-    type=click.Choice(["control", "predict"]),
+    type=click.Choice(["control", "predict", "approve"]),
     required=True,
-    help="What it is for; neither does for the other.",
+    help="What it is for; none does for another.",
 )
 @click.option("--name", metavar="NAME", help="Its name, in lists and in the audit log. What it is for, if left out.")
 @click.option("--expires", type=Lasting(), metavar="DURATION", help="Refuse it after so long (12h, 90d).")
