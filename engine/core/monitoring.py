@@ -61,6 +61,15 @@ class QualityLimits(Watch):
 
 
 @dataclass(frozen=True)
+class ContractLimits(Watch):
+    """A resolved data contract, watched as the quality of features is."""
+
+    contract: Mapping[str, Any] = field(default_factory=dict)
+    personal: tuple[str, ...] = ()
+    missing: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class ServiceLimits(Watch):
     """Of failures, and of the time within which 99 % of rows are answered."""
 
@@ -86,6 +95,7 @@ class Settings:
     service: ServiceLimits = field(default_factory=ServiceLimits)
     drift: tuple[Mapping[str, Any], ...] = ()
     keep: int = 1000
+    contract: ContractLimits | None = None
 
 
 def settings_of(document: Mapping[str, Any]) -> Settings:
@@ -118,7 +128,16 @@ def settings_of(document: Mapping[str, Any]) -> Settings:
         _limits(ServiceLimits, block.get("service")),
         drift,
         block.get("keep", Settings.keep),
+        _contract(document.get("data") or {}, block.get("quality")),
     )
+
+
+def _contract(data: Mapping[str, Any], quality: Mapping[str, Any] | None) -> ContractLimits | None:
+    if not data.get("expect"):
+        return None
+    on_breach, count, windows = ("alert", 1, 1) if quality is None else _watch(quality)
+    missing = None if data.get("missing") is None else tuple(data["missing"])
+    return ContractLimits(on_breach, count, windows, data["expect"], tuple(data.get("personal") or ()), missing)
 
 
 def leaves(trigger: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,9 @@ def report_of(
         why_not,
         errors=errors,
     )
-    return _with_checks(own, rows, settings)
+    checked = _with_checks(own, rows, settings)
+    contract = list(_contract_checks(parts.answered, reference, settings, now))
+    return replace(checked, checks=(*checked.checks, *contract)) if contract else checked
 
 
 def is_final(window: Window, labelled: int, answered: int, settings: Settings, now: datetime) -> bool:
@@ -287,8 +289,6 @@ def _figure(figure: FigureLimit, rows: Sequence[LoggedPrediction], reference: Re
 
 
 def _with_checks(report: WindowReport, rows: Sequence[LoggedPrediction], settings: Settings) -> WindowReport:
-    from dataclasses import replace
-
     checks = [
         *_metric_checks(report, settings),
         *_figure_checks(report, settings),
@@ -399,6 +399,20 @@ def _quality_text(name: str, sure: Mapping[str, float], worst: float) -> str:
     shown = ", ".join(f"{feature} {sure[feature]:.1%}" for feature in ordered[:_SHOWN])
     more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
     return f"{shown}{more} {words}"
+
+
+def _contract_checks(
+    rows: Sequence[LoggedPrediction], reference: Reference, settings: Settings, now: datetime
+) -> Iterator[Check]:
+    """The data contract as one check of quality, where it asks something of the features."""
+    from engine.runtime.window_contract import held_against, line_of
+
+    limits = settings.contract
+    if limits is None:
+        return
+    found = held_against(limits, [feature.name for feature in reference.features], rows, now)
+    if found is not None:
+        yield _check("quality", "contract", found.verdict, line_of(found), limits, float(len(found.broken)), 0.0)
 
 
 def _service_checks(report: WindowReport, rows: Sequence[LoggedPrediction], settings: Settings) -> Iterator[Check]:

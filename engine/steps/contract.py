@@ -37,14 +37,13 @@ Row = Mapping[str, Values]
 @dataclass(frozen=True)
 class Setting:
     """What checking needs besides the contract. `now` is UTC; `live`: these are rows that a model was asked about, so
-    that nothing is asked of their number, their age, their repeats and the columns in `absent`."""
+    that nothing is asked of their number, their age, their repeats and of columns that are no features."""
 
     now: datetime
     folder: Path
     personal: frozenset[str] = frozenset()
     timestamp: str | None = None
     live: bool = False
-    absent: frozenset[str] = frozenset()
 
 
 class Part(Protocol):
@@ -136,11 +135,11 @@ def _columns_there(contract: Mapping[str, Any], names: Sequence[str], setting: S
         else:
             asked[named] = "exists"
     for name in asked:
-        if name not in names and name not in setting.absent:
+        if name not in names and not setting.live:
             near = get_close_matches(name, list(names), n=1)
             meant = f'; is "{near[0]}" meant?' if near else ""
             yield Finding("exists", name, Verdict.FAIL, f"{name}: there is no such column{meant}", 1, 1)
-    if contract.get("other_columns") == "forbid":
+    if contract.get("other_columns") == "forbid" and not setting.live:
         others = [name for name in names if name not in columns]
         if others:
             text = f"columns that the contract does not name: {listed(others)}"

@@ -34,6 +34,7 @@ from engine.core.monitoring import (
     Window,
     WindowReport,
     breaches,
+    settings_of,
 )
 from engine.core.records import Event, EventKind, TriggerEvaluation
 from engine.core.verdict import Verdict
@@ -260,6 +261,38 @@ def test_broken_features_failures_and_slowness_are_seen(world: World) -> None:
     assert found["service latency_p99"] is Verdict.FAIL
     assert found["quality missing"] is Verdict.PASS
     assert found["metric accuracy"] is Verdict.INCONCLUSIVE
+
+
+def test_the_data_contract_is_held_against_windows(world: World) -> None:
+    document = {
+        "data": {
+            "expect": {
+                "rows": {"min": 10**6},
+                "freshness": {"max_age": 1},
+                "keys": [["customer"]],
+                "columns": {
+                    "months": {"type": "integer", "between": [0, 118]},
+                    "plan": {"in": ["basic"], "unique": True},
+                    "churned": {"in": ["yes"]},
+                },
+            },
+            "personal": ["plan"],
+        },
+        "monitoring": {"quality": {"on_breach": "retrain", "persistence": {"count": 2, "windows": 3}}},
+    }
+    watched = replace(SETTINGS, contract=settings_of(document).contract)
+    world.log.fill(120)
+    found = {check.name: check for check in world.look(watched).judged[0].checks}["contract"]
+    assert (found.kind, found.verdict, found.on_breach, found.windows) == ("quality", Verdict.FAIL, "retrain", 3)
+    assert found.text == (
+        "data contract: months: 1 of 120 values (0.8%) not between 0 and 118 (row 120: 119); "
+        "plan: 120 of 120 values (100%) none of basic (row 1: (personal); row 2: (personal); row 3: (personal); "
+        "row 4: (personal); row 5: (personal); …)"
+    )
+    only = {"data": {"expect": {"rows": {"min": 5}, "columns": {"churned": {"in": ["yes"]}}}}}
+    world.writer.fill(120)
+    [report] = world.look(replace(SETTINGS, contract=settings_of(only).contract)).judged
+    assert "contract" not in {check.name for check in report.checks}
 
 
 def drift(**more: Any) -> dict[str, Any]:
