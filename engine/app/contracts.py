@@ -76,7 +76,9 @@ def check_batch(workspace: Workspace, model: str, path: Path) -> ContractReport:
     with TemporaryDirectory(prefix="engine-contract-") as folder:
         personal = frozenset(data.get("personal") or ())
         setting = Setting(datetime.now(timezone.utc), Path(folder), personal, data.get("timestamp"))
-        return check_file(path, data["expect"], setting, data.get("format"), data.get("missing"))
+        suite = data["expect"].get("suite")
+        named = None if suite is None else workspace.root / suite
+        return check_file(path, data["expect"], setting, data.get("format"), data.get("missing"), named)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from engine.spec.expressions import ExpressionError, check_condition
-from engine.spec.fields import Block, Column, Fraction, Role, Seconds, empty_list, mistake, show
+from engine.spec.fields import Block, Column, Fraction, ProjectPath, Role, Seconds, empty_list, mistake, show
 
 DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?"
 _ENDS = "Write the smallest and the largest, like [18, 100], [2020-01-01, 2030-01-01], or [0, null] with one end."
@@ -201,7 +201,7 @@ class ColumnContract(Block):
 
     @model_validator(mode="after")
     def _asks_something(self) -> ColumnContract:
-        asked = self.model_fields_set - {"tolerance", "required"}
+        asked = {name for name in self.model_fields_set if getattr(self, name) is not None} - {"tolerance", "required"}
         if not asked or (asked == {"unique"} and not self.unique):
             raise mistake("nothing is expected of the column", "Say what it must be like, such as type or missing.")
         per_value = {"type", "between", "in_", "not_in", "matches", "length"}
@@ -242,6 +242,8 @@ class Freshness(Block):
 class Contract(Block):
     """The data contract; violating it stops the run before training, with exit code 3."""
 
+    suite: ProjectPath | None = None
+    """A suite of Great Expectations (JSON), run as it is besides the rest; Great Expectations must be installed."""
     rows: Counts | None = None
     """How many rows there must be; at least one in any case."""
     columns: dict[Column, ColumnContract] = Field(default_factory=dict)
@@ -257,7 +259,7 @@ class Contract(Block):
 
     @model_validator(mode="after")
     def _asks_something(self) -> Contract:
-        asked = [self.rows, self.columns, self.keys, self.checks, self.freshness]
+        asked = [self.suite, self.rows, self.columns, self.keys, self.checks, self.freshness]
         if not any(each is not None and each != {} and each != [] for each in asked):
             raise mistake("the contract expects nothing", "Add rows or columns, or remove expect.")
         if self.other_columns == "forbid" and not self.columns:

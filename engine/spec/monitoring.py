@@ -116,8 +116,8 @@ class Kpi(Watch):
 
 
 class Quality(Watch):
-    """Limits of what is wrong with a feature in a window; breached when its share is surely larger. The data contract is
-    watched with them."""
+    """Limits of what is wrong with a feature in a window; breached when its share is surely larger. The data contract
+    is watched with them."""
 
     missing: Fraction = 0.05
     """The share of rows in which a feature is missing, beyond its share in the hold-out."""

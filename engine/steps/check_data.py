@@ -78,7 +78,8 @@ def _held_against_contract(context: StepContext) -> ContractReport | None:
 
     personal = frozenset(settings.get("personal") or ())
     setting = Setting(datetime.now(timezone.utc), context.scratch, personal, settings.get("timestamp"))
-    return check_file(context.inputs["data"], contract, setting, settings.get("format"), settings.get("missing"))
+    data, suite = context.inputs["data"], context.inputs.get("suite")
+    return check_file(data, contract, setting, settings.get("format"), settings.get("missing"), suite)
 
 
 def _refused(context: StepContext, report: ContractReport) -> StepOutcome:

@@ -57,11 +57,21 @@ class Part(Protocol):
 
 
 def check_file(
-    path: Path, contract: Mapping[str, Any], setting: Setting, format: str | None, missing: Sequence[str] | None
+    path: Path,
+    contract: Mapping[str, Any],
+    setting: Setting,
+    format: str | None,
+    missing: Sequence[str] | None,
+    suite: Path | None = None,
 ) -> ContractReport:
-    """Check the table at `path`. Raises StepError for files that cannot be read."""
-    parts = stream_parts(path, format)
-    return check_parts(parts, contract, setting, missing)
+    """Check the table at `path`, and run the suite that the contract names. Raises StepError."""
+    report = check_parts(stream_parts(path, format), contract, setting, missing)
+    if suite is None or not report.rows:
+        return report
+    from engine.steps.suites import check_suite
+
+    found = check_suite(path, suite, format, missing, setting.personal)
+    return ContractReport(report.rows, (*report.findings, *found))
 
 
 def check_parts(

@@ -84,6 +84,8 @@ def check_data(document: Document) -> Step:
         "data": {**_slice(document["data"], (*READING, *ROLES)), "table": document["data"]["table"]},
         "training": {"task": document["training"]["task"]},
     }
+    named = (document["data"].get("expect") or {}).get("suite")
+    suite: dict[str, Input] = {"suite": Observed(f"file:{named}")} if named else {}
     for name in ("expect", "personal"):
         if document["data"].get(name):
             settings["data"] = {**settings["data"], name: document["data"][name]}  # type: ignore[dict-item]
@@ -91,9 +93,9 @@ def check_data(document: Document) -> Step:
         "check_data",
         "check_data",
         settings=settings,
-        inputs={"data": FromStep("snapshot", "data")},
+        inputs={"data": FromStep("snapshot", "data"), **suite},
         outputs={"profile": "profile.json"},
-        packages=TABLES,
+        packages=(*TABLES, "great-expectations") if suite else TABLES,
     )
 
 

@@ -290,7 +290,7 @@ def test_the_data_contract_is_held_against_windows(world: World) -> None:
         "row 4: (personal); row 5: (personal); …)"
     )
     only = {"data": {"expect": {"rows": {"min": 5}, "columns": {"churned": {"in": ["yes"]}}}}}
-    world.writer.fill(120)
+    world.log.fill(120)
     [report] = world.look(replace(SETTINGS, contract=settings_of(only).contract)).judged
     assert "contract" not in {check.name for check in report.checks}
 

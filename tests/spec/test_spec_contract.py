@@ -33,6 +33,7 @@ def test_what_is_left_out_is_not_in_the_document(load: Load) -> None:
         ("{}", "the contract expects nothing"),
         ("columns: {}", "the contract expects nothing"),
         ("columns: {a: {}}", "nothing is expected of the column"),
+        ("columns: {a: {type: null, in: null}}", "nothing is expected of the column"),
         ("columns: {a: {tolerance: 1%}}", "nothing is expected of the column"),
         ("columns: {a: {unique: false}}", "nothing is expected of the column"),
         ("columns: {a: {unique: true, tolerance: 1%}}", "tolerance has no effect"),
