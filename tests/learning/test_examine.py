@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from lifecycle_project import Project
 
-from engine.steps.examining import speed
+from engine.steps.examining import speed, value
 
 NewProject = Callable[[], Project]
 TREE = {"estimator": "sklearn.tree.DecisionTreeClassifier", "params": {"max_depth": 4}}
@@ -148,7 +148,8 @@ def test_leaks_are_found(new_project: NewProject, table: pd.DataFrame) -> None:
 
 
 def test_speed_size_calibration_robustness_and_value(model: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "MOST", 110)
+    monkeypatch.setattr(speed, "MOST", 101)
+    monkeypatch.setattr(value, "RESAMPLES", 20)
     gates = [
         {"latency_p99": "10s"},
         {"latency_p99": 0.000001},
