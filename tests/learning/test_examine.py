@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,8 +19,9 @@ from engine.steps.examining import speed, value
 NewProject = Callable[[], Project]
 TREE = {"estimator": "sklearn.tree.DecisionTreeClassifier", "params": {"max_depth": 4}}
 BETTER = {"champion": "better", "metric": "accuracy"}
+SOAK = os.environ.get("ENGINE_SOAK") == "1"
 HALF = {"strategy": "auto", "holdout": 0.5, "seed": 0}
-NO_WORSE = {"champion": "non_inferior", "metric": "roc_auc", "margin": 0.05}
+NO_WORSE = {"champion": "non_inferior", "metric": "accuracy", "margin": 0.05}
 
 
 def trained(project: Project, table: pd.DataFrame, training: Mapping[str, Any] = TREE, **data: Any) -> Project:
@@ -148,7 +150,7 @@ def test_leaks_are_found(new_project: NewProject, table: pd.DataFrame) -> None:
 
 
 def test_speed_size_calibration_robustness_and_value(model: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "MOST", 101)
+    monkeypatch.setattr(speed, "MOST", 101 if SOAK else 10)
     monkeypatch.setattr(value, "RESAMPLES", 20)
     gates = [
         {"latency_p99": "10s"},
@@ -165,6 +167,8 @@ def test_speed_size_calibration_robustness_and_value(model: Project, monkeypatch
         {"value": "count(prediction == actual) / count(actual)", "max": 0.1},
     ]
     expected = ["pass", "fail", "fail", "pass", "pass", "pass", "fail", "pass", "fail", "pass", "error", "fail"]
+    if not SOAK:  # of ten predictions nothing is told
+        expected[0] = expected[1] = expected[4] = "inconclusive"
     found = model.judged(*gates)
     assert verdicts(found) == expected
     accuracy = json.loads(model.outputs["evaluate.report"].read_text())
@@ -223,11 +227,11 @@ def test_hold_outs_that_tell_nothing(new_project: NewProject, table: pd.DataFram
         kept.to_parquet(project.outputs["split.holdout"])
         project.measure()
     gates = [
-        NO_WORSE,
+        {**NO_WORSE, "metric": "recall"},
         {"fairness": "equal_opportunity", "by": "sex", "max_difference": 1},
         {"slices": {"by": "sex", "metric": "roc_auc", "threshold": 0}},
         {"calibration": 1},
-        {"robustness": "missing", "metric": "roc_auc", "max_loss": 1},
+        {"robustness": "missing", "metric": "recall", "max_loss": 1},
         {"leakage": "none"},
         {"value": "count(tp) / count(tp)", "min": -1} if case == "empty" else {"value": "1 / sum(tp)", "min": -1},
     ]
