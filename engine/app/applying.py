@@ -54,8 +54,20 @@ def apply(
         if planned.saved is not None:
             workspace.store.redeem(planned.saved, utc(runner.clock()))
         done = {result.model: result for result in apply_all(tasks, runner)} if tasks else {}
+        note_protection(workspace, planned)
         close_abandoned([name for name in planned.models if name not in done], runner)
     return [done.get(name) or _idle(planned, name) for name in planned.models]
+
+
+def note_protection(workspace: Workspace, planned: Planned) -> None:
+    """Keep in the state which models must not be destroyed, so that it holds when their specs are gone."""
+    from engine.adapters.state import holder
+
+    store = workspace.store
+    protected, known = store.protected(), set(store.list_models())
+    for name, model in planned.models.items():
+        if name in known and model.protected != (name in protected):
+            store.protect(name, model.protected, actor=holder.actor(holder.this_process()))
 
 
 def _task(planned: Planned, name: str) -> Task:

@@ -80,6 +80,7 @@ class _Fresh:
             seen = World(observations, world.links, world.watched)
             detection = self._detection(spec, model)
             planned[spec.file] = PlannedModel(spec.file, model, triggers, partial(_same, spec, seen), detection)
+            planned[spec.file].protected = spec.document["lifecycle"]["prevent_destroy"]
             planned[spec.file].restraints = tuple(self._restraints(spec, model))
             memo = self._memo(spec, model, triggers, world)
             if memo is not None:
@@ -196,6 +197,7 @@ class _Fresh:
             return None
         payload = {
             "name": model.name,
+            "protected": spec.document["lifecycle"]["prevent_destroy"],
             "spec_digest": model.spec_digest,
             "actions": [[a.step, a.result.summary] for a in model.actions if isinstance(a, Reuse)],
             "endpoint": model.endpoint.__dict__ if model.endpoint else None,

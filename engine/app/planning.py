@@ -61,6 +61,7 @@ class PlannedModel:
     ) -> None:
         self.detection = detection
         self.restraints: tuple[str, ...] = ()
+        self.protected = False  # by lifecycle.prevent_destroy
         self.file = file
         self.plan = plan
         self.triggers = triggers
@@ -205,6 +206,7 @@ def _remembered(inquiry: Inquiry, memos: Mapping[str, Memo]) -> dict[str, Planne
         if serials.get(payload["name"], 0) == memo.serial:
             plan = _plan_of(payload, memo.serial)
             found[file] = PlannedModel(file, plan, triggers_of(payload), partial(_load, inquiry, file))
+            found[file].protected = payload["protected"]
     return found
 
 

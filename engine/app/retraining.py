@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import kinds
-from engine.app.applying import apply
+from engine.app.applying import apply, note_protection
 from engine.app.documents import SpecDocument
 from engine.app.facts import gather
 from engine.app.planning import Planned, plan, stat_of
@@ -113,6 +113,8 @@ class Retraining:
             result = self._carry_out(planned, "the spec or its code changed")
             self._refuse_transient(result)
             self._say(result, "")
+        else:
+            note_protection(self.workspace, planned)
         self._settle(name, spec.key, watched)
 
     def _settle(self, name: str, key: str, watched: tuple[tuple[str, Any], ...]) -> None:

@@ -62,6 +62,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "token": "Make, list and revoke tokens of the gateway.",
         "schema": "Print or write the JSON Schema of specs.",
         "lock": "List leases, or release one.",
+        "destroy": "End a model: its endpoint, aliases and state.",
         "state": "List, show, back up and clean the state.",
         "completion": "Print the shell's completion script.",
     },

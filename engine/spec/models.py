@@ -380,6 +380,13 @@ class Retention(Block):
         return self
 
 
+class Lifecycle(Block):
+    """How the model itself may end."""
+
+    prevent_destroy: bool = False
+    """Whether engine destroy refuses it, also after its spec is gone. Changing it runs nothing."""
+
+
 class ModelSpec(Block):
     """The desired state of one model."""
 
@@ -397,6 +404,8 @@ class ModelSpec(Block):
     retention: Retention | None = None
     """Which releases are kept whole; all if left out. Others stay on record, and state gc removes their artifacts.
     Changing it runs nothing."""
+    lifecycle: Lifecycle = Field(default_factory=Lifecycle)
+    """How the model itself may end."""
     data: Data = Field(default_factory=Data)
     """Where the data comes from and what its columns are for."""
     steps: list[UserStep] = Field(default_factory=empty_list)
