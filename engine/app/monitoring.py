@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.app.documents import load_specs, read_texts, spec_keys
 from engine.app.inspecting import Triggers, refuse_unknown, triggers
-from engine.app.planning import find_specs
+from engine.app.planning import specs_in
 from engine.app.workspace import Workspace
 from engine.core.monitoring import Breach, Settings, WindowReport, breaches, settings_of
 from engine.core.records import Artifact, Release
@@ -106,12 +106,11 @@ def watched(workspace: Workspace, model: str) -> Settings:
 
 def watched_document(workspace: Workspace, model: str) -> Mapping[str, Any]:
     """What is watched is no step, so that changing it is in effect at once."""
-    if (workspace.root / "specs").is_dir():
-        texts = read_texts(workspace, find_specs(workspace, []))
-        named = {file: text for file, text in texts.items() if model.encode() in text}
-        for spec in load_specs(workspace, named, spec_keys(workspace, named, {}), {}):
-            if spec.document["name"] == model:
-                return spec.document
+    texts = read_texts(workspace, specs_in(workspace.root / "specs"))
+    named = {file: text for file, text in texts.items() if model.encode() in text}
+    for spec in load_specs(workspace, named, spec_keys(workspace, named, {}), {}):
+        if spec.document["name"] == model:
+            return spec.document
     run = next(iter(workspace.reader.runs(model, 1)), None)
     if run is None:
         raise UsageError(f"{model} has no spec, and no run", remedy="Apply it first: engine apply")

@@ -112,7 +112,7 @@ def find_specs(workspace: Workspace, paths: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for path in named:
         if path.is_dir():
-            found += _specs_in(path)
+            found += specs_in(path)
         elif path.exists():
             found.append(path.resolve())
         else:
@@ -123,7 +123,7 @@ def find_specs(workspace: Workspace, paths: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _specs_in(folder: Path) -> list[Path]:
+def specs_in(folder: Path) -> list[Path]:
     """The spec files below a folder, sorted. Strings, and one resolution for all: planning finds thousands."""
     found = [f"{top}/{name}" for top, _, names in os.walk(folder.resolve()) for name in names]
     specs = (path for path in sorted(found) if path.endswith(SPEC_SUFFIXES) and not path.endswith(f"/{PROJECT_FILE}"))

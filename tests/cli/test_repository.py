@@ -90,7 +90,7 @@ def test_the_commit_is_applied_and_kept_with_the_run(work: Path, tmp_path: Path,
     assert told.code == 0, told.out + told.err
     commit = git(work, "rev-parse", "HEAD")
     [run] = SqliteStateReader(here / ".engine/state.db").runs("churn")
-    assert run.provenance["git"] == {"commit": commit, "branch": "main", "dirty": False}
+    assert run.provenance["git"] == {"commit": commit, "branch": "main", "author": "ana@example.org", "dirty": False}
     assert commit[:12] in call(here, "history").out
     (tmp_path / "origin.git").rename(tmp_path / "away.git")
     told = call(here, "controller", "--once", "--repo", str(tmp_path / "origin.git"))

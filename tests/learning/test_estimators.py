@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from lifecycle_project import Project
 from threadpoolctl import threadpool_limits
 
 from engine.errors import IntegrityError, NotSupportedError, StepError
+from engine.steps.model_files import load_stored
+from engine.steps.stored_files import StoredFile
+from engine.testing.models import stored_model
 
 CLASSIFIERS: list[tuple[str, dict[str, Any], str]] = [
     ("auto", {"max_iter": 10}, "skops"),
@@ -220,13 +224,15 @@ def test_a_model_loads_without_this_package(project: Project, people: pd.DataFra
     assert done.stdout.split() == list(project.model().predict(project.holdout()))
 
 
-def test_an_altered_file_is_refused(project: Project, people: pd.DataFrame) -> None:
+def test_a_file_altered_after_it_was_stored_is_refused(project: Project, people: pd.DataFrame, tmp_path: Path) -> None:
     project.split(people)
     project.train(estimator="sklearn.linear_model.LogisticRegression")
-    file = project.outputs["train.model"] / "model.skops"
+    folder = project.outputs["train.model"]
+    stored = {name: StoredFile(*place) for name, place in stored_model(folder).files.items()}
+    file = folder / "model.skops"
     file.write_bytes(file.read_bytes() + b"x")
-    with pytest.raises(IntegrityError):
-        project.model()
+    with pytest.raises(IntegrityError, match=r"model\.skops"):
+        load_stored(stored, tmp_path, signed=True)
 
 
 def test_a_retry_has_another_seed(project: Project, people: pd.DataFrame) -> None:
