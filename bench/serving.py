@@ -137,11 +137,12 @@ def _of_arrays(loaded: Any, name: str) -> Any:
 
 def _loaded(project: Path, name: str) -> Any:
     from engine.app.workspace import open_workspace
-    from engine.steps.model_files import load_model
+    from engine.testing.models import model_in
 
     workspace = open_workspace(project)
     release = next(release for release in workspace.reader.releases(name) if release.version == 1)
-    found = load_model(workspace.artifacts.path(release.artifact))
+    with TemporaryDirectory() as private:
+        found = model_in(workspace.artifacts.path(release.artifact), Path(private, "model"))
     workspace.reader.close()
     return found
 
