@@ -42,17 +42,25 @@ from bench.servers import (
 CONNECTIONS = (1, 8, 32)
 SECONDS = 2
 ROWS = 3000
-MODELS = {"linear": (LINEAR, "numbers"), "forest": (FOREST, "numbers"), "mixed": (LINEAR, "mixed")}
+BAGGED = "sklearn.ensemble.BaggingClassifier"
+MODELS = {
+    "linear": (LINEAR, "numbers"),
+    "forest": (FOREST, "numbers"),
+    "mixed": (LINEAR, "mixed"),
+    "bagged": (BAGGED, "numbers"),
+}
 TITLES = {
     "linear": "logistic regression, 20 numbers",
     "forest": "forest of 100 trees, 20 numbers",
     "mixed": "logistic regression behind a ColumnTransformer, 20 mixed columns",
+    "bagged": "10 bagged trees, by their own predict, 20 numbers",
 }
 # The most time a request may take at 8 connections, in proportion to a peer's.
 MOST = {
     "linear": {MLFLOW: 1 / 12, FASTAPI: 1 / 4, ARRAYS: 1 / 4, ECHO: 1 / 0.4},
     "forest": {MLFLOW: 1 / 40, FASTAPI: 1 / 20, ARRAYS: 1 / 20},
     "mixed": {MLFLOW: 1 / 12, FASTAPI: 1 / 4},
+    "bagged": {MLFLOW: 1 / 5},
 }
 _CHECKED = 200  # rows whose answers are compared with scikit-learn's
 
@@ -77,7 +85,7 @@ def run(options: Options, names: Sequence[str] = tuple(MODELS), connections: Seq
 
 def served_project(folder: Path) -> Path:
     """A project with the models, applied."""
-    if is_up_to_date(folder):
+    if all((folder / "specs" / f"{name}.yaml").exists() for name in MODELS) and is_up_to_date(folder):
         return folder
     (folder / "specs").mkdir(parents=True, exist_ok=True)
     (folder / "data").mkdir(exist_ok=True)

@@ -73,7 +73,7 @@ def assess(block: Block, evaluation: Mapping[str, Any]) -> GateResult:
 
 
 def _first(block: Block) -> GateResult:
-    text = f"there is no champion to compare {block.metric} with (first_model: {block.first_model})"
+    text = f"there is no other release to compare {block.metric} with (first_model: {block.first_model})"
     if block.first_model == "pass":
         return GateResult(Verdict.PASS, text)
     return GateResult(Verdict.FAIL, text, remedy="Write first_model: pass to let the first release through.")

@@ -34,7 +34,7 @@ def assess(block: Block, evaluation: Mapping[str, Any]) -> GateResult:
     if isinstance(found, GateResult):
         return found
     if "champion" in found and found["champion"] is None:
-        text = f"there is no champion to differ from (first_model: {block.first_model})"
+        text = f"there is no other release to differ from (first_model: {block.first_model})"
         if block.first_model == "pass":
             return GateResult(Verdict.PASS, text)
         return GateResult(Verdict.FAIL, text, remedy="Write first_model: pass to let the first release through.")

@@ -25,7 +25,7 @@ def test_a_candidate_against_its_champion(project: Path, call: Call) -> None:
     edit(spec, "  validation: {metric: accuracy, threshold: 0.6}\n", GATES)
     edit(spec, "  deployment: {strategy: canary, initial_traffic: 10%}\n", "")
     first = call(project, "apply", "--auto-approve")
-    assert first.code == 0 and "there is no champion to compare accuracy with (first_model: pass)" in first.out
+    assert first.code == 0 and "there is no other release to compare accuracy with (first_model: pass)" in first.out
     assert call(project, "plan").out.endswith(UP_TO_DATE)
     edit(spec, "C: 1.0", "C: 0.1")
     second = call(project, "apply", "--auto-approve")
