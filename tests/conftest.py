@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
+from command_line import Call, Outcome
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from warm import starting_warm
@@ -67,3 +68,20 @@ def postgres() -> Iterator[PostgresServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run a command line in a folder."""
+    from engine.cli.entry import run
+
+    monkeypatch.delenv("ENGINE_TRACEBACK", raising=False)
+
+    def calling(folder: Path, *argv: str) -> Outcome:
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        code = run(argv)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return calling

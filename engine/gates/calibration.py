@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.core.verdict import Verdict
 from engine.gates.answers import answer_of
 from engine.gates.block import GateBlock
-from engine.gates.figure import Bound, judge_figure
+from engine.gates.figure import Bound, judge_figure, too_few
 from engine.gates.result import GateResult, counted
 from engine.spec.fields import PositiveFraction
 
@@ -34,9 +33,8 @@ def assess(block: Block, evaluation: Mapping[str, Any]) -> GateResult:
     found = answer_of(block, evaluation)
     if isinstance(found, GateResult):
         return found
-    rows = counted(found.get("rows"))
-    if rows < LEAST:
-        text = f"the calibration error cannot be told from {rows} rows: {LEAST} are needed"
-        return GateResult(Verdict.INCONCLUSIVE, text, remedy="Give it more hold-out rows.")
+    few = too_few("the calibration error", counted(found.get("rows")), "rows", LEAST, "Give it more hold-out rows.")
+    if few is not None:
+        return few
     remedy = "Calibrate it (sklearn.calibration.CalibratedClassifierCV), or train without weighting classes."
     return judge_figure("calibration error", found, block.calibration, side="max", bound=block.bound, remedy=remedy)

@@ -11,10 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from engine.core.verdict import Verdict
 from engine.gates.answers import answer_of
 from engine.gates.block import GateBlock
-from engine.gates.figure import Bound, judge_figure
+from engine.gates.figure import Bound, judge_figure, too_few
 from engine.gates.latency import LEAST
 from engine.gates.result import GateResult, counted, finite
 
@@ -37,10 +36,10 @@ def assess(block: Block, evaluation: Mapping[str, Any]) -> GateResult:
     found = answer_of(block, evaluation)
     if isinstance(found, GateResult):
         return found
-    count = counted(found.get("predictions"))
-    if count < LEAST:
-        text = f"the cost cannot be told from {count} predictions: {LEAST} are needed"
-        return GateResult(Verdict.INCONCLUSIVE, text, remedy="Give it more hold-out rows, or a quicker model.")
+    count, remedy = counted(found.get("predictions")), "Give it more hold-out rows, or a quicker model."
+    few = too_few("the cost", count, "predictions", LEAST, remedy)
+    if few is not None:
+        return few
     price = _PER_SECOND * block.cpu_hour
     seconds = {name: finite(found.get(name)) for name in ("value", "low", "high")}
     costs = {name: None if value is None else value * price for name, value in seconds.items()}

@@ -44,3 +44,11 @@ def judge_figure(
     if holds:
         return GateResult(Verdict.PASS, text, judged, limit)
     return GateResult(Verdict.FAIL, text, judged, limit, remedy)
+
+
+def too_few(what: str, count: int, unit: str, least: int, remedy: str) -> GateResult | None:
+    """`inconclusive` where `count` is below `least`; None where it is enough."""
+    if count >= least:
+        return None
+    text = f"{what} cannot be told from {count} {unit}: {least} are needed"
+    return GateResult(Verdict.INCONCLUSIVE, text, remedy=remedy)

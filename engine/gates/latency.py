@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.core.verdict import Verdict
 from engine.gates.answers import answer_of
 from engine.gates.block import GateBlock
-from engine.gates.figure import Bound, judge_figure
+from engine.gates.figure import Bound, judge_figure, too_few
 from engine.gates.result import GateResult, counted
 from engine.spec.fields import Seconds
 
@@ -34,10 +33,10 @@ def assess(block: Block, evaluation: Mapping[str, Any]) -> GateResult:
     found = answer_of(block, evaluation)
     if isinstance(found, GateResult):
         return found
-    count = counted(found.get("predictions"))
-    if count < LEAST:
-        text = f"latency p99 cannot be told from {count} predictions: {LEAST} are needed"
-        return GateResult(Verdict.INCONCLUSIVE, text, remedy="Give it more hold-out rows, or a quicker model.")
+    count, remedy = counted(found.get("predictions")), "Give it more hold-out rows, or a quicker model."
+    few = too_few("latency p99", count, "predictions", LEAST, remedy)
+    if few is not None:
+        return few
     remedy = "Make the model smaller or its preprocessing simpler, or allow more time."
     return judge_figure(
         "latency p99", found, block.latency_p99, side="max", bound=block.bound, remedy=remedy, show=_ms, show_limit=_ms

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -26,19 +24,6 @@ model_spec:
   validation: {metric: accuracy, threshold: 0.6}
   deployment: {strategy: canary, initial_traffic: 10%}
 """
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command line gave."""
-
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Outcome]
-MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 def rows(number: int, seed: int = 0) -> str:

@@ -6,24 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_project import Call, MadeOnce, Outcome, edit, make_project
+from cli_project import edit, make_project
+from command_line import MadeOnce
 
 from engine.cli.entry import run
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run a command line in a folder."""
-    monkeypatch.delenv("ENGINE_TRACEBACK", raising=False)
-
-    def calling(folder: Path, *argv: str) -> Outcome:
-        monkeypatch.chdir(folder)
-        capsys.readouterr()
-        code = run(argv)
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return calling
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_project import Call, check_golden, edit, rows
+from cli_project import check_golden, edit, rows
+from command_line import Call
 from terminal import Terminal
 
 from engine.cli.outcome import exit_code

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_project import Call, edit
+from cli_project import edit
+from command_line import Call
 
 CANARY = "{strategy: canary, initial_traffic: 10%}"
 EVERY_DAY = '["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]'

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 import pytest
-from cli_project import Call, check_golden, edit, make_project
+from cli_project import check_golden, edit, make_project
+from command_line import Call
 
 from engine.cli.program import COMMANDS, program
 from engine.cli.reference import render_reference

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cli_project import Call, make_project, rows
+from cli_project import make_project, rows
+from command_line import Call
 
 from engine.app.contracts import Reading, propose_contract
 from engine.core.verdict import Verdict

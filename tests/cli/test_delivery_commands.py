@@ -10,8 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from cli_project import Call, edit
+from cli_project import edit
 from click.shell_completion import ShellComplete
+from command_line import Call
 
 from engine.cli.program import program
 from engine.core.canonical import utc

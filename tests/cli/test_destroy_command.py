@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cli_project import Call, edit
+from cli_project import edit
+from command_line import Call
 
 
 def test_a_model_is_ended_after_it_was_shown_and_agreed_to(applied: Path, call: Call) -> None:

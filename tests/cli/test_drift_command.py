@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cli_project import Call, rows
+from cli_project import rows
+from command_line import Call
 
 
 def test_a_batch_against_the_live_release(project: Path, call: Call) -> None:

@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_project import Call, edit
+from cli_project import edit
+from command_line import Call
 
 pytestmark = pytest.mark.skipif(os.environ.get("ENGINE_SOAK") != "1", reason="whole applies: ENGINE_SOAK=1")
 DATA = Path(__file__).parents[1] / "data"

@@ -7,7 +7,8 @@ import json
 import random
 from pathlib import Path
 
-from cli_project import Call, edit, rows
+from cli_project import edit, rows
+from command_line import Call
 
 from engine.adapters.state.reader import SqliteStateReader
 from engine.app.workspace import Workspace

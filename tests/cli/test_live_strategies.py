@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_project import Call, edit
+from cli_project import edit
+from command_line import Call
 from test_delivery_commands import gateway
 
 from engine.core.evidence import BINS, Tally

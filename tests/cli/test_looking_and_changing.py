@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_project import Call, edit
+from cli_project import edit
+from command_line import Call
 
 from engine.app.starting import create_project
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_project import Call, edit
+from cli_project import edit
+from command_line import Call
 from test_delivery_commands import gateway
 from test_live_strategies import CANARY, evidence
 

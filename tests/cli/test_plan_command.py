@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_project import Call, check_golden, edit, make_project, rows
+from cli_project import check_golden, edit, make_project, rows
+from command_line import Call
 
 
 def test_a_first_plan(project: Path, call: Call) -> None:

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_project import Call, edit, make_project
+from cli_project import edit, make_project
+from command_line import Call
 
 from engine.adapters.state.reader import SqliteStateReader
 from engine.app.repository import cloned

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cli_project import Call
+from command_line import Call
 
 from engine.app.workspace import open_workspace
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cli_project import Call, edit, rows
+from cli_project import edit, rows
+from command_line import Call
 
 TRIGGER = 'retrain_trigger: {type: scheduled, cron: "0 0 * * 0"}'
 SEVERAL = 'retrain_trigger: [{type: scheduled, cron: "0 0 * * 0"}, {type: data, min_new_rows: 100}, {type: drift}]'

@@ -10,7 +10,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from cli_project import Call, edit, rows
+from cli_project import edit, rows
+from command_line import Call
 
 from engine.adapters.state.reader import SqliteStateReader
 from engine.app.workspace import Workspace

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tracked_data import TrackedData, find_dvc, git, rows
@@ -33,19 +31,6 @@ UNSEEN = {"handle_unknown": "use_encoded_value", "unknown_value": -1}
 def train(X, y, C):
     return make_pipeline(OrdinalEncoder(**UNSEEN), LogisticRegression(C=C)).fit(X, y)
 """
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command line gave."""
-
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Outcome]
-MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 def make_releases(folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from released import Call, MadeOnce
+from command_line import Call, MadeOnce
 
 from engine.adapters.bundle_signing import make_key, public_key
 from engine.app.evidence import verify_bundle

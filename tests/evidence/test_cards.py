@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from released import Call
+from command_line import Call
 
 from engine.core.canonical import canonical_json
 from engine.core.release_record import approval_rows, slices_in, slices_of

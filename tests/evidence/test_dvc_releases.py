@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from released import Call
+from command_line import Call
 from tracked_data import git
 
 from engine.adapters.sources import dvc

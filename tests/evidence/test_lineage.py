@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from released import Call
+from command_line import Call
 from tracked_data import git
 
 from engine.adapters.openlineage import OpenLineage, Story

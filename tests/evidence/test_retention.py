@@ -7,9 +7,9 @@ import sqlite3
 from datetime import datetime, timezone
 from pathlib import Path
 
+from command_line import Call
 from hypothesis import given
 from hypothesis import strategies as st
-from released import Call
 
 from engine.core.records import Artifact, Endpoint, Release
 from engine.core.retention import kept_releases

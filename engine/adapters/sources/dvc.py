@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -317,10 +317,11 @@ class _Stores:
             raise UsageError(f"{where}, and there is no remote", remedy="Add one with dvc remote add, or dvc checkout.")
         system, base, url = self._remote
         for name in names(md5):
+            place = f"{base.rstrip('/')}/{name}"
             try:
-                translated(url, lambda name=name: system.get_file(f"{base.rstrip('/')}/{name}", str(local)))  # type: ignore[misc]
+                translated(url, partial(system.get_file, place, str(local)))
             except UsageError:
-                if translated(url, lambda name=name: system.exists(f"{base.rstrip('/')}/{name}")):  # type: ignore[misc]
+                if translated(url, partial(system.exists, place)):
                     raise
                 continue
             if not _matches(local, md5, self._tracked.legacy):

@@ -68,7 +68,7 @@ class FileStatCache:
             return certain
         hashed = time.time_ns()
         digest = digest_file(key)
-        after = os.stat(key)  # noqa: PTH116
+        after = os.stat(key)  # noqa: PTH116 - keys are strings
         if not _same(after, status):  # it is being written
             if after.st_ino != status.st_ino or after.st_size < status.st_size:
                 return digest  # true for now, not worth keeping
@@ -80,8 +80,8 @@ class FileStatCache:
         """The file as it was hashed, if it is certain that it is that still. Raises OSError."""
         if not self._loaded:
             self.load()
-        key = os.path.abspath(path)  # noqa: PTH100
-        status = os.stat(key)  # noqa: PTH116
+        key = os.path.abspath(path)  # noqa: PTH100 - links stay as they are
+        status = os.stat(key)  # noqa: PTH116 - keys are strings
         digest = self._certain(key, status)
         return None if digest is None else Hashed(digest, status.st_size, status.st_mtime_ns, status.st_ino)
 
